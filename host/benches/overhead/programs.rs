@@ -1,0 +1,97 @@
+//! The programs that are traced: this very executable, started again with a
+//! hidden argument. Each measures itself, so that no start-up is in the
+//! figures, and none needs a compiler or a file of its own.
+#![allow(unsafe_code, reason = "the standard library does not give out the clock's own number")]
+
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+
+/// `--loop CALL TIMES PATH`: prints nanoseconds a call.
+pub(crate) const LOOP: &str = "--loop";
+/// `--first`: prints the clock, as its very first action.
+pub(crate) const FIRST: &str = "--first";
+/// `--wait PATH`: opens the file a few thousand times, prints a line, and
+/// ends with its standard input.
+pub(crate) const WAIT: &str = "--wait";
+
+/// A system call to repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// `openat` of an existing file for reading, and `close`.
+    Openat,
+    /// `getppid`: the kernel does next to nothing.
+    Getppid,
+}
+
+impl Call {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Openat => "openat",
+            Self::Getppid => "getppid",
+        }
+    }
+}
+
+/// Runs the program that the arguments name; none if they name none.
+pub(crate) fn run(arguments: &[&str]) -> Option<anyhow::Result<()>> {
+    Some(match arguments {
+        [FIRST] => first(),
+        [LOOP, call, times, path] => repeat(call, times, path),
+        [WAIT, path] => wait(path),
+        _ => return None,
+    })
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, which is the same for all processes.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one `timespec` to `now`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+fn first() -> anyhow::Result<()> {
+    println!("{}", monotonic_ns());
+    Ok(())
+}
+
+fn repeat(call: &str, times: &str, path: &str) -> anyhow::Result<()> {
+    let times: u64 = times.parse().context("TIMES is no number")?;
+    let path = CString::new(path)?;
+    let measure: &dyn Fn(u64) -> anyhow::Result<()> = match call {
+        "openat" => &|times| opens(&path, times),
+        "getppid" => &|times| {
+            for _ in 0..times {
+                nix::unistd::getppid();
+            }
+            Ok(())
+        },
+        _ => bail!("no such call: {call}"),
+    };
+    measure(times / 10)?;
+    let since = Instant::now();
+    measure(times)?;
+    println!("{}", since.elapsed().as_nanos() as f64 / times as f64);
+    Ok(())
+}
+
+fn opens(path: &CString, times: u64) -> anyhow::Result<()> {
+    for _ in 0..times {
+        // Closed at the end of the statement.
+        let _file = openat(AT_FDCWD, path.as_c_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    }
+    Ok(())
+}
+
+fn wait(path: &str) -> anyhow::Result<()> {
+    opens(&CString::new(path)?, 5000)?;
+    println!("ready");
+    std::io::stdout().flush()?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}

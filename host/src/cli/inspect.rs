@@ -1,0 +1,55 @@
+//! `host inspect-plugin`: what a plugin says of itself.
+
+use clap::Args;
+
+use super::plugins::runtime;
+use crate::plugin::{self, Metering};
+use crate::source::PluginRef;
+
+/// Show a plugin's name, version, summary and settings schema
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  host inspect-plugin builtin:sensitive-files
+  host inspect-plugin ./mine.wasm --format json | jq .settings_schema")]
+pub(super) struct InspectPlugin {
+    /// A file, or builtin:NAME
+    #[arg(value_name = "PLUGIN")]
+    plugin: PluginRef,
+
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {
+    let bytes = args.plugin.read()?;
+    let opened = plugin::open(&runtime(Metering::Fuel)?, &bytes, &args.plugin.to_string())?;
+    let description = opened.description();
+    let schema: serde_json::Value = serde_json::from_str(&description.settings_schema)?;
+    match args.format {
+        Format::Text => {
+            println!("{} {}", description.name, description.version);
+            println!("{}", description.summary);
+            println!("{} bytes", bytes.len());
+            println!("settings schema:\n{schema:#}");
+        }
+        Format::Json => {
+            let document = serde_json::json!({
+                "name": description.name,
+                "version": description.version,
+                "summary": description.summary,
+                "bytes": bytes.len(),
+                "settings_schema": schema,
+            });
+            println!("{document:#}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! The command line: one module a subcommand.
+//!
+//! Standard output belongs to the traced program (or to a command's result);
+//! our own diagnostics go to standard error through `tracing`. No error is
+//! shown as a panic or a back-trace.
+
+mod build;
+pub mod build_plugin;
+mod inspect;
+mod plugins;
+mod record;
+mod run;
+pub mod test_plugin;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Exit status when the host itself fails, as of env(1) and docker-run(1).
+const HOST_FAILED: u8 = 125;
+/// Exit status when the program was found but did not start.
+const NOT_EXECUTABLE: u8 = 126;
+/// Exit status when the program was not found.
+const NOT_FOUND: u8 = 127;
+
+/// Traces programs with ptrace and asks WebAssembly plugins to allow, deny or
+/// alert on each system call
+#[derive(Debug, Parser)]
+#[command(name = "host", version, about, after_help = "\
+Examples:
+  host run -- cat /etc/shadow            refused by the embedded plugins, with one alert line
+  host run --plugin ./mine.wasm -- make  judged by a plugin of your own
+  host record -o make.jsonl -- make      record what a program does
+  host test-plugin ./mine.wasm make.jsonl
+
+Exit status: of `run` and `record` the program's own, 128+N if signal N ended
+it, 125 if the host itself failed, 126 if the program cannot be executed, 127
+if there is no such program. Log level: TRACEGATE_LOG=debug.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Record(record::Record),
+    TestPlugin(test_plugin::TestPlugin),
+    BuildPlugin(build::BuildPlugin),
+    InspectPlugin(inspect::InspectPlugin),
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("TRACEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::TestPlugin(args) => plugins::test(&args),
+        Command::BuildPlugin(args) => done(build::run(&args)),
+        Command::InspectPlugin(args) => done(inspect::run(&args)),
+    }
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Says what went wrong, in one go and without a back-trace.
+fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
+    eprintln!("host: {}", told(error));
+    ExitCode::from(status)
+}
+
+/// An error with its causes, except those that its text has already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}

@@ -1,0 +1,74 @@
+//! `host record`: what a program does, without judging it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+
+use super::run::{dispatcher, trace};
+use super::{HOST_FAILED, fail};
+use crate::decode::{self, Arch};
+use crate::output::Destination;
+use crate::tracer::{Predicate, Stopping};
+
+/// Record a program's system calls, with arguments and results
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  host record -o make.jsonl.zst -- make
+  host record -o net.jsonl --syscall connect,bind,sendto -- curl http://localhost/
+  jq -r 'select(.syscall==\"openat\" and .type==\"entry\") | .args[1].path.path' make.jsonl")]
+pub(super) struct Record {
+    /// The trace to write, as JSON Lines; .zst compresses
+    #[arg(short, long, value_name = "TRACE")]
+    output: PathBuf,
+
+    /// Calls to record, separated by commas: names, or `all` for every call.
+    /// Without it, every call that the host decodes by its declaration except
+    /// the frequent ones on open descriptors (read, write, close, lseek, …)
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    syscall: Vec<String>,
+
+    /// Program and arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: &Record) -> ExitCode {
+    let prepared = recorded(&args.syscall).and_then(|recorded| {
+        dispatcher(Vec::new(), recorded, &Destination::Stderr, Some(&args.output), &args.command)
+    });
+    match prepared {
+        Ok(dispatcher) => trace(dispatcher, &args.command),
+        Err(error) => fail(&error, HOST_FAILED),
+    }
+}
+
+/// Calls that make up most of a trace and say least: they work on descriptors
+/// whose opening is recorded.
+const FREQUENT: [&str; 12] = [
+    "read", "write", "pread64", "pwrite64", "readv", "writev", "lseek", "close", "fstat", "recvfrom", "recvmsg", "ioctl",
+];
+
+/// The calls that `names` chooses.
+fn recorded(names: &[String]) -> anyhow::Result<Stopping> {
+    let native = Arch::NATIVE;
+    let mut recorded = Stopping::new();
+    let mut add = |nr: u32| drop(recorded.insert(nr, Predicate::always()));
+    if names.is_empty() {
+        let frequent = |nr: u32| FREQUENT.contains(&native.spec(nr).name);
+        native.all().filter(|nr| native.declares(*nr) && !frequent(*nr)).for_each(&mut add);
+    }
+    for name in names {
+        if name == "all" {
+            native.all().for_each(&mut add);
+        } else if let Some(nr) = native.number(name) {
+            add(nr);
+        } else if !decode::known_name(name) {
+            bail!("--syscall: {name:?} is no system call of any supported architecture");
+        }
+    }
+    Ok(recorded)
+}

@@ -1,0 +1,92 @@
+//! `host run`: a program under the plugins' eyes.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::plugins::PluginOptions;
+use super::{HOST_FAILED, NOT_EXECUTABLE, NOT_FOUND, fail};
+use crate::event::ExitStatus;
+use crate::output::{Destination, Output, Sink};
+use crate::plugin::{Dispatcher, Plugin};
+use crate::recording::{Header, Writer};
+use crate::tracer::{self, LaunchError, Stopping, TraceError};
+
+/// Run a program and let plugins judge its system calls
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  host run -- cat /etc/shadow
+  host run --settings 'sensitive-files={\"paths\":[\"/srv/secret\"],\"access\":\"any\"}' -- ./server
+  host run --plugin builtin:process-monitor --alerts /var/log/alerts.jsonl -- make
+  host run --plugin ./mine.wasm --mode mine=monitor --record trace.jsonl.zst -- ./server")]
+pub(super) struct Run {
+    #[command(flatten)]
+    plugins: PluginOptions,
+
+    /// Where alerts go, as JSON Lines: stderr, stdout, or a file to append to
+    #[arg(long, value_name = "stderr|stdout|FILE", default_value = "stderr")]
+    alerts: Destination,
+
+    /// Record the events that plugins saw, and what they answered; .zst
+    /// compresses
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Program and arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: &Run) -> ExitCode {
+    let prepared = args.plugins.load().and_then(|plugins| {
+        dispatcher(plugins, Stopping::new(), &args.alerts, args.record.as_deref(), &args.command)
+    });
+    match prepared {
+        Ok(dispatcher) => trace(dispatcher, &args.command),
+        Err(error) => fail(&error, HOST_FAILED),
+    }
+}
+
+/// The plugins with their outputs open: what can go wrong goes wrong before
+/// the program starts.
+pub(super) fn dispatcher(
+    plugins: Vec<Plugin>,
+    recorded: Stopping,
+    alerts: &Destination,
+    record: Option<&Path>,
+    command: &[OsString],
+) -> anyhow::Result<Dispatcher> {
+    let sink = Sink::open(alerts).with_context(|| format!("cannot write alerts to {alerts}"))?;
+    let open = |path: &Path| {
+        let command = command.iter().map(|arg| arg.clone().into_vec().into()).collect();
+        let names = plugins.iter().map(|plugin| plugin.name().to_owned()).collect();
+        Writer::create(path, &Header::now(command, names))
+            .with_context(|| format!("cannot write the trace to {}", path.display()))
+    };
+    let writer = record.map(open).transpose()?;
+    Ok(Dispatcher::new(plugins, recorded, Output::new(sink, writer))?)
+}
+
+/// Runs the program to its end; the exit status is the program's.
+pub(super) fn trace(mut dispatcher: Dispatcher, command: &[OsString]) -> ExitCode {
+    let ended = tracer::run(command, &mut dispatcher);
+    let finished = dispatcher.finish().context("the trace is not complete");
+    match (ended, finished) {
+        (Err(error), _) => {
+            let status = match &error {
+                TraceError::Launch(LaunchError::NotFound(_)) => NOT_FOUND,
+                TraceError::Launch(LaunchError::NotExecutable { .. }) => NOT_EXECUTABLE,
+                _ => HOST_FAILED,
+            };
+            fail(&error.into(), status)
+        }
+        (Ok(_), Err(error)) => fail(&error, HOST_FAILED),
+        (Ok(ExitStatus::Code(code)), Ok(())) => ExitCode::from(code),
+        (Ok(ExitStatus::Signal(signal)), Ok(())) => ExitCode::from(128 + signal),
+    }
+}

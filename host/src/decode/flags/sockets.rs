@@ -1,0 +1,73 @@
+//! Flags of calls about sockets.
+
+use super::INT;
+use crate::decode::spec::{Field, FlagSet};
+
+/// Address families by number; their names are those of `decode::address`.
+pub(in crate::decode) static FAMILY: FlagSet =
+    FlagSet { fields: &[Field { mask: INT, values: &FAMILY_NAMES, last: false }], bits: &[], aarch64: None };
+
+static FAMILY_NAMES: [(u64, &str); 46] = {
+    let names = crate::decode::address::FAMILIES;
+    let mut pairs = [(0, ""); 46];
+    let mut number = 0;
+    while number < 46 {
+        pairs[number] = (number as u64, names[number]);
+        number += 1;
+    }
+    pairs
+};
+
+sets! {
+    /// socket(2), type.
+    SOCKET_TYPE: [0xf => SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_RAW = 3, SOCK_RDM = 4, SOCK_SEQPACKET = 5,
+            SOCK_DCCP = 6, SOCK_PACKET = 10]
+        SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2_000_000;
+
+    /// accept4(2).
+    ACCEPT: SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2_000_000;
+
+    /// send(2), recv(2).
+    MSG: MSG_OOB = 1, MSG_PEEK = 2, MSG_DONTROUTE = 4, MSG_CTRUNC = 8, MSG_PROBE = 0x10, MSG_TRUNC = 0x20,
+        MSG_DONTWAIT = 0x40, MSG_EOR = 0x80, MSG_WAITALL = 0x100, MSG_FIN = 0x200, MSG_SYN = 0x400,
+        MSG_CONFIRM = 0x800, MSG_RST = 0x1000, MSG_ERRQUEUE = 0x2000, MSG_NOSIGNAL = 0x4000, MSG_MORE = 0x8000,
+        MSG_WAITFORONE = 0x1_0000, MSG_BATCH = 0x4_0000, MSG_SOCK_DEVMEM = 0x200_0000, MSG_ZEROCOPY = 0x400_0000,
+        MSG_FASTOPEN = 0x2000_0000, MSG_CMSG_CLOEXEC = 0x4000_0000;
+
+    /// shutdown(2).
+    SHUTDOWN: [INT => SHUT_RD = 0, SHUT_WR = 1, SHUT_RDWR = 2];
+
+    /// setsockopt(2), level.
+    SOL: [INT => SOL_IP = 0, SOL_SOCKET = 1, SOL_TCP = 6, SOL_UDP = 17, SOL_IPV6 = 41, SOL_ICMPV6 = 58,
+        SOL_SCTP = 132, SOL_UDPLITE = 136, SOL_RAW = 255, SOL_IPX = 256, SOL_AX25 = 257, SOL_ATALK = 258,
+        SOL_NETROM = 259, SOL_ROSE = 260, SOL_DECNET = 261, SOL_X25 = 262, SOL_PACKET = 263, SOL_ATM = 264,
+        SOL_AAL = 265, SOL_IRDA = 266, SOL_NETBEUI = 267, SOL_LLC = 268, SOL_DCCP = 269, SOL_NETLINK = 270,
+        SOL_TIPC = 271, SOL_RXRPC = 272, SOL_PPPOL2TP = 273, SOL_BLUETOOTH = 274, SOL_PNPIPE = 275, SOL_RDS = 276,
+        SOL_IUCV = 277, SOL_CAIF = 278, SOL_ALG = 279, SOL_NFC = 280, SOL_KCM = 281, SOL_TLS = 282, SOL_XDP = 283,
+        SOL_MPTCP = 284, SOL_MCTP = 285, SOL_SMC = 286, SOL_VSOCK = 287];
+
+    /// setsockopt(2), option at level `SOL_SOCKET`. The numbers of another
+    /// level have other names, which `describe` does not know.
+    SO: [INT => SO_DEBUG = 1, SO_REUSEADDR = 2, SO_TYPE = 3, SO_ERROR = 4, SO_DONTROUTE = 5, SO_BROADCAST = 6,
+        SO_SNDBUF = 7, SO_RCVBUF = 8, SO_KEEPALIVE = 9, SO_OOBINLINE = 10, SO_NO_CHECK = 11, SO_PRIORITY = 12,
+        SO_LINGER = 13, SO_BSDCOMPAT = 14, SO_REUSEPORT = 15, SO_PASSCRED = 16, SO_PEERCRED = 17, SO_RCVLOWAT = 18,
+        SO_SNDLOWAT = 19, SO_RCVTIMEO = 20, SO_SNDTIMEO = 21, SO_SECURITY_AUTHENTICATION = 22, SO_BINDTODEVICE = 25,
+        SO_ATTACH_FILTER = 26, SO_DETACH_FILTER = 27, SO_PEERNAME = 28, SO_TIMESTAMP = 29, SO_ACCEPTCONN = 30,
+        SO_PEERSEC = 31, SO_SNDBUFFORCE = 32, SO_RCVBUFFORCE = 33, SO_PASSSEC = 34, SO_TIMESTAMPNS = 35,
+        SO_MARK = 36, SO_TIMESTAMPING = 37, SO_PROTOCOL = 38, SO_DOMAIN = 39, SO_RXQ_OVFL = 40, SO_WIFI_STATUS = 41,
+        SO_PEEK_OFF = 42, SO_NOFCS = 43, SO_LOCK_FILTER = 44, SO_SELECT_ERR_QUEUE = 45, SO_BUSY_POLL = 46,
+        SO_MAX_PACING_RATE = 47, SO_BPF_EXTENSIONS = 48, SO_INCOMING_CPU = 49, SO_ATTACH_BPF = 50,
+        SO_ATTACH_REUSEPORT_CBPF = 51, SO_ATTACH_REUSEPORT_EBPF = 52, SO_CNX_ADVICE = 53, SO_MEMINFO = 55,
+        SO_INCOMING_NAPI_ID = 56, SO_COOKIE = 57, SO_PEERGROUPS = 59, SO_ZEROCOPY = 60, SO_TXTIME = 61,
+        SO_BINDTOIFINDEX = 62, SO_TIMESTAMP_NEW = 63, SO_TIMESTAMPNS_NEW = 64, SO_TIMESTAMPING_NEW = 65,
+        SO_RCVTIMEO_NEW = 66, SO_SNDTIMEO_NEW = 67, SO_DETACH_REUSEPORT_BPF = 68, SO_PREFER_BUSY_POLL = 69,
+        SO_BUSY_POLL_BUDGET = 70, SO_NETNS_COOKIE = 71, SO_BUF_LOCK = 72, SO_RESERVE_MEM = 73, SO_TXREHASH = 74,
+        SO_RCVMARK = 75, SO_PASSPIDFD = 76, SO_PEERPIDFD = 77, SO_DEVMEM_LINEAR = 78, SO_DEVMEM_DMABUF = 79,
+        SO_DEVMEM_DONTNEED = 80, SO_RCVPRIORITY = 82, SO_PASSRIGHTS = 83, SO_INQ = 84];
+
+    /// socketcall(2) of i386.
+    SOCKETCALL: [INT => SYS_SOCKET = 1, SYS_BIND = 2, SYS_CONNECT = 3, SYS_LISTEN = 4, SYS_ACCEPT = 5,
+        SYS_GETSOCKNAME = 6, SYS_GETPEERNAME = 7, SYS_SOCKETPAIR = 8, SYS_SEND = 9, SYS_RECV = 10, SYS_SENDTO = 11,
+        SYS_RECVFROM = 12, SYS_SHUTDOWN = 13, SYS_SETSOCKOPT = 14, SYS_GETSOCKOPT = 15, SYS_SENDMSG = 16,
+        SYS_RECVMSG = 17, SYS_ACCEPT4 = 18, SYS_RECVMMSG = 19, SYS_SENDMMSG = 20];
+}

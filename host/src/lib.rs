@@ -1,0 +1,29 @@
+//! Tracegate's host: runs a program under ptrace and asks WebAssembly
+//! plugins what each of its system calls may do.
+//!
+//! The modules are the stages of an event's way, in order:
+//!
+//! * [`tracer`] stops a call that somebody subscribed to,
+//! * [`decode`] makes an [`event`] of its registers and memory,
+//! * [`plugin`] asks the plugins and makes one decision, which the tracer
+//!   carries out,
+//! * [`output`] tells people, [`recording`] keeps it for a replay.
+//!
+//! [`source`] finds plugins, [`cli`] is the command line. ARCHITECTURE.md has
+//! the map and the invariants.
+
+pub mod tracer;
+
+pub mod decode;
+
+pub mod event;
+
+pub mod source;
+
+pub mod plugin;
+
+pub mod output;
+
+pub mod recording;
+
+pub mod cli;

@@ -1,0 +1,106 @@
+//! Where answers go: alert lines, and the recording if there is one.
+//!
+//! Everything here can be called from any thread and never makes a tracee
+//! wait for a slow reader.
+
+mod alert;
+mod sink;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use alert::Effect;
+pub use sink::{Destination, Sink};
+
+use crate::event::{Alert, Answer, Event, Severity};
+use crate::recording::{Mode, VerdictRecord, Writer};
+
+/// The outputs of a run. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Output {
+    sink: Sink,
+    recording: Option<Arc<Recording>>,
+}
+
+#[derive(Debug)]
+struct Recording {
+    writer: Mutex<Option<Writer>>,
+    /// A write failed; it was told, and nothing more is written.
+    failed: AtomicBool,
+}
+
+impl Output {
+    /// Alerts go to `sink`, events and verdicts to `recording`.
+    pub fn new(sink: Sink, recording: Option<Writer>) -> Self {
+        let recording = recording
+            .map(|writer| Arc::new(Recording { writer: Mutex::new(Some(writer)), failed: AtomicBool::new(false) }));
+        Self { sink, recording }
+    }
+
+    /// Whether events are recorded.
+    pub fn records(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Records a captured event.
+    pub fn record(&self, event: &Event) {
+        self.write(|writer| writer.event(event));
+    }
+
+    /// Tells what a plugin answered. An answer that denies without an alert,
+    /// or that is a fault, gets an alert of the host's own.
+    pub fn tell(&self, event: &Event, plugin: &str, mode: Mode, answer: &Answer, effect: Effect) {
+        for alert in &answer.alerts {
+            self.sink.emit(plugin, alert::line(event, plugin, alert, effect));
+        }
+        if let Some(fault) = &answer.fault {
+            let alert = own("plugin-fault", Severity::High, format!("plugin {plugin} failed to judge: {fault}"));
+            self.sink.emit(plugin, alert::line(event, plugin, &alert, effect));
+        } else if answer.alerts.is_empty() {
+            let alert = own("denied", Severity::Medium, format!("plugin {plugin} denied the call"));
+            self.sink.emit(plugin, alert::line(event, plugin, &alert, effect));
+        }
+        if self.records() {
+            let verdict = VerdictRecord { seq: event.seq, plugin: plugin.to_owned(), mode, answer: answer.clone() };
+            self.write(|writer| writer.verdict(&verdict));
+        }
+    }
+
+    /// Tells that the observe lane lost events.
+    pub fn tell_dropped(&self, count: u64) {
+        let message = format!("{count} events were dropped: the observe lane could not keep up");
+        tracing::warn!(count, "{message}");
+        self.sink.emit_own(&own("events-dropped", Severity::Medium, message));
+    }
+
+    /// Writes what is left. `dropped` events were lost in all.
+    pub fn finish(self, dropped: u64) -> io::Result<()> {
+        let writer = self.recording.and_then(|recording| {
+            recording.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+        });
+        let recorded = writer.map_or(Ok(()), |mut writer| {
+            writer.dropped(dropped);
+            writer.finish().map(drop)
+        });
+        self.sink.finish();
+        recorded
+    }
+
+    fn write(&self, write: impl FnOnce(&mut Writer) -> io::Result<()>) {
+        let Some(recording) = &self.recording else { return };
+        if recording.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut writer = recording.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = writer.as_mut().map(write) {
+            recording.failed.store(true, Ordering::Relaxed);
+            tracing::error!(%error, "the trace cannot be written any further; it ends here");
+            self.sink.emit_own(&own("recording-failed", Severity::High, format!("the trace ends early: {error}")));
+        }
+    }
+}
+
+fn own(rule: &str, severity: Severity, message: String) -> Alert {
+    Alert { rule: rule.to_owned(), severity, message, fields: Vec::new() }
+}

@@ -1,0 +1,240 @@
+//! Alert lines on their way out: whole lines, in order, by a thread of their
+//! own, so that a reader who does not read holds up nobody.
+//!
+//! What is too much is dropped and counted, per plugin and for a full queue;
+//! the count is told in a line of its own as soon as there is room.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::alert;
+use crate::event::{Alert, Severity};
+
+/// Where alerts go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// With the program's own standard error.
+    Stderr,
+    /// With the program's own output.
+    Stdout,
+    /// At the end of a file.
+    File(PathBuf),
+}
+
+impl FromStr for Destination {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "stderr" => Self::Stderr,
+            "stdout" => Self::Stdout,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stderr => f.write_str("stderr"),
+            Self::Stdout => f.write_str("stdout"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Lines that wait.
+const QUEUE: usize = 16 * 1024;
+/// Alerts of one plugin in a second.
+const MOST_A_SECOND: u32 = 5_000;
+/// How long the end of the run waits for a reader that does not read.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The way out for alert lines. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Sink(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: Option<SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
+    budgets: HashMap<String, Budget>,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Budget {
+    since: Instant,
+    used: u32,
+}
+
+impl Sink {
+    /// Opens the destination and starts the writer.
+    pub fn open(destination: &Destination) -> io::Result<Self> {
+        let out: Box<dyn Write + Send> = match destination {
+            Destination::Stderr => Box::new(io::stderr()),
+            Destination::Stdout => Box::new(Unbuffered),
+            Destination::File(path) => {
+                let mut options = File::options();
+                Box::new(options.create(true).append(true).mode(0o600).custom_flags(libc::O_CLOEXEC).open(path)?)
+            }
+        };
+        Self::to(out)
+    }
+
+    fn to(mut out: Box<dyn Write + Send>) -> io::Result<Self> {
+        let (queue, lines) = sync_channel::<String>(QUEUE);
+        let thread = thread::Builder::new().name("alerts".into()).spawn(move || {
+            let mut failing = false;
+            for mut line in lines {
+                line.push('\n');
+                // One write, so that the line is whole beside other writers.
+                match out.write_all(line.as_bytes()) {
+                    Ok(()) => failing = false,
+                    Err(error) if !failing => {
+                        failing = true;
+                        tracing::error!(%error, "alerts cannot be written");
+                    }
+                    Err(_) => {}
+                }
+            }
+        })?;
+        let inner = Inner { queue: Some(queue), thread: Some(thread), budgets: HashMap::new(), dropped: 0 };
+        Ok(Self(Arc::new(Mutex::new(inner))))
+    }
+
+    /// Sends a plugin's line, unless it has sent too many.
+    pub(super) fn emit(&self, plugin: &str, line: String) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.has_budget(plugin) {
+            inner.send(line);
+        } else {
+            inner.dropped += 1;
+        }
+    }
+
+    /// Sends a line of the host's own.
+    pub(super) fn emit_own(&self, alert: &Alert) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).send(alert::own_line(alert));
+    }
+
+    /// Waits until everything is written, but not for ever.
+    pub(super) fn finish(&self) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.tell_dropped();
+        inner.queue = None;
+        if let Some(thread) = inner.thread.take() {
+            let since = Instant::now();
+            while !thread.is_finished() && since.elapsed() < PATIENCE {
+                thread::sleep(Duration::from_micros(200));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            } else {
+                tracing::error!("the reader of the alerts does not read; the last ones are lost");
+            }
+        }
+        if inner.dropped > 0 {
+            tracing::error!(count = inner.dropped, "alerts were dropped");
+        }
+    }
+}
+
+impl Inner {
+    fn has_budget(&mut self, plugin: &str) -> bool {
+        let now = Instant::now();
+        if !self.budgets.contains_key(plugin) {
+            self.budgets.insert(plugin.to_owned(), Budget { since: now, used: 0 });
+        }
+        let Some(budget) = self.budgets.get_mut(plugin) else { return false };
+        if now - budget.since >= Duration::from_secs(1) {
+            *budget = Budget { since: now, used: 0 };
+        }
+        budget.used += 1;
+        budget.used <= MOST_A_SECOND
+    }
+
+    fn send(&mut self, line: String) {
+        self.tell_dropped();
+        match &self.queue {
+            Some(queue) if queue.try_send(line).is_ok() => {}
+            _ => self.dropped += 1,
+        }
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.dropped == 0 {
+            return;
+        }
+        let alert = Alert {
+            rule: "alerts-dropped".into(),
+            severity: Severity::Medium,
+            message: format!("{} alerts were dropped: more than a reader can take", self.dropped),
+            fields: Vec::new(),
+        };
+        if self.queue.as_ref().is_some_and(|queue| queue.try_send(alert::own_line(&alert)).is_ok()) {
+            self.dropped = 0;
+        }
+    }
+}
+
+/// Standard output without the line buffer that would cut a long line.
+struct Unbuffered;
+
+impl Write for Unbuffered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        nix::unistd::write(io::stdout(), bytes).map_err(io::Error::from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(message: &str) -> Alert {
+        Alert { rule: "r".into(), severity: Severity::Low, message: message.into(), fields: Vec::new() }
+    }
+
+    #[test]
+    fn a_flood_is_cut_and_counted() -> io::Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        let sink = Sink::open(&Destination::File(file.path().into()))?;
+        for _ in 0..MOST_A_SECOND + 7 {
+            sink.emit("p", "{}".into());
+        }
+        sink.emit("q", "{}".into());
+        sink.finish();
+        let lines = std::fs::read_to_string(file.path())?;
+        assert!(lines.contains("7 alerts were dropped"), "{lines}");
+        assert_eq!(lines.lines().count(), MOST_A_SECOND as usize + 2);
+        Ok(())
+    }
+
+    #[test]
+    fn lines_are_json_and_in_order() -> io::Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        let sink = Sink::open(&Destination::File(file.path().into()))?;
+        for index in 0..100 {
+            sink.emit_own(&alert(&format!("{index}\n")));
+        }
+        sink.finish();
+        let text = std::fs::read_to_string(file.path())?;
+        for (index, line) in text.lines().enumerate() {
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            assert_eq!(line["message"], format!("{index}\n"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Asks every plugin about each event, makes one decision of their answers,
+//! and passes everything on to the outputs.
+//!
+//! Order is the operator's; deny wins over allow, and of several denials the
+//! first one's errno counts. Every plugin is asked even after a denial, so
+//! that each sees what it subscribed to.
+//!
+//! It never touches a tracee: it answers the tracer's questions.
+
+use std::io;
+use std::sync::Arc;
+
+use super::instance::Question;
+use super::observer::Observer;
+use super::subscription::Lane;
+use super::{Mode, Plugin};
+use crate::decode::Arch;
+use crate::event::{Action, Answer, Errno, Event, Kind};
+use crate::output::{Effect, Output};
+use crate::tracer::{Handler, Interest, Stopping};
+
+/// Which calls are recorded beyond those that plugins subscribed to.
+pub type Recorded = Stopping;
+
+/// The plugins of a run, and where their answers go.
+#[derive(Debug)]
+pub struct Dispatcher {
+    gate: Vec<Plugin>,
+    observer: Option<Observer>,
+    /// Recorded with their results although no plugin may want them.
+    recorded: Recorded,
+    output: Output,
+}
+
+impl Dispatcher {
+    /// Takes the plugins in the order in which they are to be asked.
+    pub fn new(plugins: Vec<Plugin>, recorded: Recorded, output: Output) -> io::Result<Self> {
+        let (gate, observe): (Vec<_>, Vec<_>) =
+            plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
+        let observer = if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone())?) };
+        Ok(Self { gate, observer, recorded, output })
+    }
+
+    /// Waits until all that was observed is judged and written.
+    pub fn finish(self) -> io::Result<()> {
+        let dropped = self.observer.map_or(0, Observer::finish);
+        self.output.finish(dropped)
+    }
+
+    fn subscriptions(&self) -> impl Iterator<Item = &super::Subscription> {
+        let observed = self.observer.iter().flat_map(Observer::subscriptions);
+        self.gate.iter().map(Plugin::subscription).chain(observed)
+    }
+}
+
+impl Handler for Dispatcher {
+    fn stopping(&self) -> Stopping {
+        let mut stopping = self.recorded.clone();
+        for subscription in self.subscriptions() {
+            subscription.add_to(&mut stopping);
+        }
+        stopping
+    }
+
+    fn processes(&self) -> bool {
+        self.output.records() || self.subscriptions().any(super::Subscription::processes)
+    }
+
+    fn interest(&self, arch: Arch, nr: u32, registers: &[u64; 6]) -> Interest {
+        let wants = |subscription: &super::Subscription, exit| subscription.wants_call(arch, nr, registers, exit);
+        let recorded = arch == Arch::NATIVE && self.recorded.contains_key(&nr);
+        let judge = self.gate.iter().any(|plugin| wants(&plugin.subscription, false));
+        let observed = self.observer.as_ref().is_some_and(|o| o.subscriptions().any(|s| wants(s, false)));
+        let exit = recorded || self.subscriptions().any(|subscription| wants(subscription, true));
+        Interest { judge, observe: observed || recorded || (self.output.records() && (judge || exit)), exit }
+    }
+
+    fn judge(&mut self, event: &Arc<Event>) -> Option<Errno> {
+        ask_all(&mut self.gate, event, &self.output)
+    }
+
+    fn observe(&mut self, event: Arc<Event>) {
+        self.output.record(&event);
+        if !matches!(event.kind, Kind::Entry(_)) {
+            ask_all(&mut self.gate, &event, &self.output);
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.take(event);
+        }
+    }
+}
+
+/// Asks those of `plugins` that want the event, and tells what they answer.
+/// The errno of the first denial that counts.
+pub(super) fn ask_all(plugins: &mut [Plugin], event: &Arc<Event>, output: &Output) -> Option<Errno> {
+    let question = Question::new(event);
+    let mut denied = None;
+    for plugin in plugins {
+        if !plugin.subscription.wants(event) {
+            continue;
+        }
+        let answer = plugin.answer(&question);
+        if !answer.matters() {
+            continue;
+        }
+        let effect = effect(plugin, event, &answer);
+        if let Effect::Denied(errno) = effect {
+            denied.get_or_insert(errno);
+        }
+        output.tell(event, &plugin.name, plugin.mode, &answer, effect);
+    }
+    denied
+}
+
+/// What an answer comes to.
+fn effect(plugin: &Plugin, event: &Event, answer: &Answer) -> Effect {
+    match answer.action {
+        Action::Allow => Effect::Allowed,
+        Action::Deny(errno) => {
+            let can = plugin.mode == Mode::Enforce
+                && plugin.subscription.lane == Lane::Gate
+                && matches!(event.kind, Kind::Entry(_));
+            if can { Effect::Denied(errno) } else { Effect::WouldDeny(errno) }
+        }
+    }
+}

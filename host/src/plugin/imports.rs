@@ -1,0 +1,263 @@
+//! What a plugin can call: questions about the event at hand, log, state and
+//! metrics. Every import is bounded and none of them waits.
+//!
+//! There is no clock, no randomness and no WASI here, and there will not be:
+//! a plugin's answers are a function of its events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::Resource;
+
+use super::convert;
+use super::limits::Limiter;
+use super::wit::{log, metrics, state, types};
+use crate::decode;
+use crate::event::Event;
+
+/// The type behind the plugin's `event` handle. There is one event at a time,
+/// so that the handle holds nothing.
+#[derive(Debug)]
+pub struct EventHandle;
+
+const MAX_LOG_BYTES: usize = 4096;
+const LOG_LINES_A_SECOND: u32 = 100;
+const MAX_KEY: usize = 256;
+const MAX_VALUE: usize = 64 * 1024;
+const MAX_STATE: usize = 1024 * 1024;
+const MAX_KEYS_LISTED: usize = 1000;
+const MAX_METRICS: usize = 100;
+const MAX_METRIC_NAME: usize = 64;
+
+/// What the plugin keeps beyond its own memory: it outlives an instance that
+/// trapped.
+#[derive(Debug, Default)]
+pub struct Kept {
+    state: BTreeMap<String, Vec<u8>>,
+    /// Bytes of all keys and values.
+    used: usize,
+    /// Counters and gauges by name.
+    pub metrics: BTreeMap<String, Metric>,
+    log: LogBudget,
+}
+
+/// A number of the plugin's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Metric {
+    /// Only grows.
+    Counter(u64),
+    /// Goes where it is set.
+    Gauge(f64),
+}
+
+#[derive(Debug, Default)]
+struct LogBudget {
+    since: Option<Instant>,
+    written: u32,
+    dropped: u64,
+}
+
+impl LogBudget {
+    /// Whether a line may be written now; and how many were dropped before.
+    fn take(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        if self.since.is_none_or(|since| now - since >= Duration::from_secs(1)) {
+            self.since = Some(now);
+            self.written = 0;
+        }
+        if self.written == LOG_LINES_A_SECOND {
+            self.dropped += 1;
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.dropped))
+    }
+}
+
+/// The data of a plugin's store.
+#[derive(Debug)]
+pub struct Context {
+    /// The operator's name for the plugin.
+    pub name: String,
+    /// The event that the plugin is asked about.
+    pub event: Option<Arc<Event>>,
+    pub(super) kept: Kept,
+    pub(super) limiter: Limiter,
+}
+
+impl Context {
+    pub(super) fn new(name: String, kept: Kept, limiter: Limiter) -> Self {
+        Self { name, event: None, kept, limiter }
+    }
+}
+
+impl types::Host for Context {}
+
+impl types::HostEvent for Context {
+    fn syscall(&mut self, _: Resource<EventHandle>) -> String {
+        let call = self.event.as_ref().and_then(|event| event.call());
+        call.map(|call| call.arch.syscall_name(call.nr).into_owned()).unwrap_or_default()
+    }
+
+    fn argument_name(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<String> {
+        let spec = self.event.as_ref()?.call()?.spec;
+        spec.args.get(usize::from(argument)).map(|arg| arg.name.to_owned())
+    }
+
+    fn describe(&mut self, _: Resource<EventHandle>, argument: u8) -> String {
+        match self.event.as_ref().and_then(|event| event.call()) {
+            Some(call) if usize::from(argument) < call.arguments.len() => decode::describe(call, usize::from(argument)),
+            _ => String::new(),
+        }
+    }
+
+    fn process(&mut self, _: Resource<EventHandle>) -> types::Process {
+        match &self.event {
+            Some(event) => convert::process(event.process()),
+            None => convert::process(&crate::event::Process::unknown(0)),
+        }
+    }
+
+    fn path(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<types::ResolvedPath> {
+        self.event.as_ref()?.path(usize::from(argument)).map(convert::path)
+    }
+
+    fn path_bytes(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<Vec<u8>> {
+        self.event.as_ref()?.path(usize::from(argument)).map(|path| path.path.to_vec())
+    }
+
+    fn raw(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<Vec<u8>> {
+        convert::raw(&self.event.as_ref()?.call()?.arguments.get(usize::from(argument))?.value)
+    }
+
+    fn descriptor(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<String> {
+        self.event.as_ref()?.descriptor(usize::from(argument)).map(|name| name.to_string())
+    }
+
+    fn duration_ns(&mut self, _: Resource<EventHandle>) -> u64 {
+        self.event.as_ref().and_then(|event| event.outcome()).map_or(0, |outcome| outcome.duration_ns)
+    }
+
+    fn drop(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl log::Host for Context {
+    fn write(&mut self, level: log::Level, message: String) {
+        let Some(dropped) = self.kept.log.take() else { return };
+        let plugin = &self.name;
+        if dropped > 0 {
+            tracing::warn!(plugin, dropped, "log lines of the plugin were dropped: more than {LOG_LINES_A_SECOND} a second");
+        }
+        let message = convert::shortened(&message, MAX_LOG_BYTES);
+        match level {
+            log::Level::Trace => tracing::trace!(plugin, "{message}"),
+            log::Level::Debug => tracing::debug!(plugin, "{message}"),
+            log::Level::Info => tracing::info!(plugin, "{message}"),
+            log::Level::Warn => tracing::warn!(plugin, "{message}"),
+            log::Level::Error => tracing::error!(plugin, "{message}"),
+        }
+    }
+}
+
+impl state::Host for Context {
+    fn get(&mut self, key: String) -> Option<Vec<u8>> {
+        self.kept.state.get(&key).cloned()
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), state::StateError> {
+        if key.len() > MAX_KEY || value.len() > MAX_VALUE {
+            return Err(state::StateError::TooLarge);
+        }
+        let before = self.kept.state.get(&key).map_or(0, |old| key.len() + old.len());
+        let used = self.kept.used - before + key.len() + value.len();
+        if used > MAX_STATE {
+            return Err(state::StateError::Full);
+        }
+        self.kept.used = used;
+        self.kept.state.insert(key, value);
+        Ok(())
+    }
+
+    fn delete(&mut self, key: String) -> bool {
+        match self.kept.state.remove(&key) {
+            Some(value) => {
+                self.kept.used -= key.len() + value.len();
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn keys(&mut self, prefix: String) -> Vec<String> {
+        let from = self.kept.state.range(prefix.clone()..);
+        from.map(|(key, _)| key).take_while(|key| key.starts_with(&prefix)).take(MAX_KEYS_LISTED).cloned().collect()
+    }
+}
+
+impl metrics::Host for Context {
+    fn add(&mut self, name: String, amount: u64) {
+        match self.metric(&name, Metric::Counter(0)) {
+            Some(Metric::Counter(value)) => *value = value.saturating_add(amount),
+            Some(gauge) => *gauge = Metric::Counter(amount),
+            None => {}
+        }
+    }
+
+    fn set(&mut self, name: String, value: f64) {
+        if let Some(metric) = self.metric(&name, Metric::Gauge(value)) {
+            *metric = Metric::Gauge(value);
+        }
+    }
+}
+
+impl Context {
+    fn metric(&mut self, name: &str, initial: Metric) -> Option<&mut Metric> {
+        let valid = !name.is_empty()
+            && name.len() <= MAX_METRIC_NAME
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let metrics = &mut self.kept.metrics;
+        let room = metrics.len() < MAX_METRICS || metrics.contains_key(name);
+        (valid && room).then(|| metrics.entry(name.to_owned()).or_insert(initial))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        Context::new("test".into(), Kept::default(), Limiter::new(1 << 20))
+    }
+
+    #[test]
+    fn state_is_bounded_and_forgets_what_is_deleted() {
+        let mut context = context();
+        let value = vec![0; MAX_VALUE];
+        let mut written = 0;
+        while state::Host::set(&mut context, format!("key{written}"), value.clone()).is_ok() {
+            written += 1;
+        }
+        assert_eq!(written, MAX_STATE / (MAX_VALUE + 5));
+        assert!(state::Host::delete(&mut context, "key0".into()));
+        assert!(!state::Host::delete(&mut context, "key0".into()));
+        assert!(state::Host::set(&mut context, "again".into(), value).is_ok());
+        let too_long = state::Host::set(&mut context, "k".repeat(MAX_KEY + 1), Vec::new());
+        assert!(matches!(too_long, Err(state::StateError::TooLarge)));
+        assert_eq!(state::Host::keys(&mut context, "ag".into()), ["again"]);
+    }
+
+    #[test]
+    fn metrics_are_bounded() {
+        let mut context = context();
+        for index in 0..2 * MAX_METRICS {
+            metrics::Host::add(&mut context, format!("m{index}"), 2);
+        }
+        metrics::Host::add(&mut context, "m0".into(), 3);
+        metrics::Host::add(&mut context, "no spaces".into(), 3);
+        assert_eq!(context.kept.metrics.len(), MAX_METRICS);
+        assert_eq!(context.kept.metrics["m0"], Metric::Counter(5));
+    }
+}

@@ -1,0 +1,64 @@
+//! What a plugin may use.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+/// Limits of one plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest time for one call.
+    pub deadline: Duration,
+    /// Most linear memory, in bytes.
+    pub memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { deadline: Duration::from_millis(10), memory: 64 << 20 }
+    }
+}
+
+/// Elements of all tables together.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// Refuses growth past the limits, and remembers that it did: the trap that
+/// follows in the plugin then has a name.
+#[derive(Debug)]
+pub struct Limiter {
+    memory: usize,
+    pub(super) refused: bool,
+}
+
+impl Limiter {
+    pub(super) fn new(memory: usize) -> Self {
+        Self { memory, refused: false }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= self.memory;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= MAX_TABLE_ELEMENTS;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        32
+    }
+
+    fn tables(&self) -> usize {
+        32
+    }
+
+    fn memories(&self) -> usize {
+        // One a plugin: the limit is on each memory.
+        1
+    }
+}

@@ -1,0 +1,219 @@
+//! Plugins: from bytes to answers.
+//!
+//! `load` checks a component against the contract and its settings against
+//! its schema; a [`Plugin`] is what comes of it. It answers events under its
+//! limits, and when it cannot, its failure policy answers for it.
+//! [`Dispatcher`] asks all plugins about each event and makes one decision.
+//!
+//! Who owns what: a [`Runtime`] is shared by all plugins of a process and
+//! lives as long; a `Plugin` owns its instance, and with it the store and the
+//! memory; an instance lives until its first fault.
+//!
+//! What this module never does: touch a tracee, or give a plugin a clock,
+//! randomness, files or the network.
+
+mod cache;
+pub mod componentize;
+mod convert;
+mod dispatch;
+mod imports;
+mod instance;
+mod limits;
+mod load;
+mod observer;
+mod subscription;
+pub mod toolchain;
+mod wit;
+
+mod runtime;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use cache::Cache;
+pub use dispatch::Dispatcher;
+pub use imports::Metric;
+pub use limits::Limits;
+pub use load::{LoadError, Opened, SettingsIssue, Wanted, open};
+pub use wit::types::Description;
+pub use runtime::{Metering, Runtime};
+pub use subscription::{Lane, Subscription, SubscriptionError};
+
+use crate::event::{Action, Alert, Answer, Errno, Event, Kind, Severity};
+use imports::{Context, Kept};
+use instance::{Fault, Hooks, Instance, Question};
+
+pub use crate::recording::Mode;
+
+/// What becomes of a call when a plugin fails to judge it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// It runs.
+    Allow,
+    /// It fails with `EPERM`.
+    Deny,
+}
+
+impl Mode {
+    /// What a plugin's failure means unless the operator says otherwise.
+    pub fn default_on_error(self) -> OnError {
+        match self {
+            Self::Enforce => OnError::Deny,
+            Self::Monitor => OnError::Allow,
+        }
+    }
+}
+
+/// A loaded and configured plugin.
+pub struct Plugin {
+    name: String,
+    version: String,
+    mode: Mode,
+    on_error: OnError,
+    limits: Limits,
+    settings: String,
+    subscription: Subscription,
+    runtime: Arc<Runtime>,
+    pre: wasmtime::component::InstancePre<Context>,
+    hooks: Hooks,
+    /// None after a fault, until it is made anew.
+    instance: Option<Instance>,
+    /// What outlives instances; in the store while there is one.
+    kept: Kept,
+    suspension: Suspension,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.name).field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// How long a plugin that failed is left alone: not at all the first time,
+/// then doubling from 10 ms to 10 s; forgiven after 10 s without a fault.
+#[derive(Debug, Default)]
+struct Suspension {
+    faults: u32,
+    last: Option<Instant>,
+    until: Option<Instant>,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+impl Suspension {
+    fn fault(&mut self, now: Instant) {
+        if self.last.is_some_and(|last| now - last > LONGEST_PAUSE) {
+            self.faults = 0;
+        }
+        self.faults += 1;
+        self.last = Some(now);
+        let pause = FIRST_PAUSE * 2u32.pow(self.faults.saturating_sub(2).min(10));
+        self.until = (self.faults > 1).then(|| now + pause.min(LONGEST_PAUSE));
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+}
+
+impl Plugin {
+    /// What the operator calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version that it gives itself.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether its denials are carried out.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What it wants to see.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// Its counters and gauges.
+    pub fn metrics(&self) -> impl Iterator<Item = (&str, Metric)> {
+        let kept = self.instance.as_ref().map_or(&self.kept, Instance::kept);
+        kept.metrics.iter().map(|(name, metric)| (name.as_str(), *metric))
+    }
+
+    /// Asks about one event. Whatever the plugin does, there is an answer.
+    pub fn ask(&mut self, event: &Arc<Event>) -> Answer {
+        self.answer(&Question::new(event))
+    }
+
+    fn answer(&mut self, question: &Question<'_>) -> Answer {
+        if self.instance.is_none() {
+            // In a replay nothing depends on the time.
+            if self.runtime.metering() == Metering::Clock && !self.suspension.is_over(Instant::now()) {
+                return self.suspended(question);
+            }
+            if let Err(fault) = self.revive() {
+                return self.failed(question, fault);
+            }
+        }
+        let Some(instance) = &mut self.instance else { return self.suspended(question) };
+        match instance.ask(&self.runtime, &self.limits, question) {
+            Ok(answer) => answer,
+            Err(fault) => self.failed(question, fault),
+        }
+    }
+
+    fn revive(&mut self) -> Result<(), Fault> {
+        let mut instance =
+            Instance::new(&self.runtime, &self.pre, &self.hooks, &self.name, &mut self.kept, &self.limits)?;
+        match instance.configure(&self.runtime, &self.limits, &self.settings) {
+            Ok(Ok(_)) => {
+                self.instance = Some(instance);
+                Ok(())
+            }
+            Ok(Err(_)) => {
+                self.kept = instance.into_kept();
+                Err(Fault("it refused the settings that it had accepted before".into()))
+            }
+            Err(fault) => {
+                self.kept = instance.into_kept();
+                Err(fault)
+            }
+        }
+    }
+
+    fn failed(&mut self, question: &Question<'_>, fault: Fault) -> Answer {
+        if let Some(instance) = self.instance.take() {
+            self.kept = instance.into_kept();
+        }
+        self.suspension.fault(Instant::now());
+        Answer { action: self.policy(question), alerts: Vec::new(), fault: Some(fault.0) }
+    }
+
+    fn suspended(&self, question: &Question<'_>) -> Answer {
+        let action = self.policy(question);
+        let alerts = match action {
+            Action::Allow => Vec::new(),
+            Action::Deny(_) => vec![Alert {
+                rule: "plugin-suspended".into(),
+                severity: Severity::High,
+                message: "denied because the plugin that should judge it is suspended after faults".into(),
+                fields: Vec::new(),
+            }],
+        };
+        Answer { action, alerts, fault: None }
+    }
+
+    /// What the failure policy says of this event: only a call that has not
+    /// run can be denied.
+    fn policy(&self, question: &Question<'_>) -> Action {
+        match (self.on_error, &question.event().kind) {
+            (OnError::Deny, Kind::Entry(_)) => Action::Deny(Errno::EPERM),
+            _ => Action::Allow,
+        }
+    }
+}

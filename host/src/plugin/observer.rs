@@ -1,0 +1,73 @@
+//! The observe lane: plugins on a thread of their own, fed by a bounded queue.
+//!
+//! A tracee never waits for it. What does not fit into the queue is dropped,
+//! counted and told.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use super::dispatch::ask_all;
+use super::{Plugin, Subscription};
+use crate::event::Event;
+use crate::output::Output;
+
+/// Events that wait.
+const QUEUE: usize = 8192;
+
+#[derive(Debug)]
+pub(super) struct Observer {
+    subscriptions: Vec<Subscription>,
+    queue: SyncSender<Arc<Event>>,
+    thread: JoinHandle<()>,
+    /// Since the queue was last seen with room; and in all.
+    dropped: u64,
+    dropped_in_all: u64,
+    output: Output,
+}
+
+impl Observer {
+    pub(super) fn start(mut plugins: Vec<Plugin>, output: Output) -> io::Result<Self> {
+        let subscriptions = plugins.iter().map(|plugin| plugin.subscription.clone()).collect();
+        let (queue, events) = sync_channel::<Arc<Event>>(QUEUE);
+        let of_thread = output.clone();
+        let thread = thread::Builder::new().name("observer".into()).spawn(move || {
+            for event in events {
+                ask_all(&mut plugins, &event, &of_thread);
+            }
+        })?;
+        Ok(Self { subscriptions, queue, thread, dropped: 0, dropped_in_all: 0, output })
+    }
+
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.iter()
+    }
+
+    /// Queues a captured event if a plugin wants it.
+    pub(super) fn take(&mut self, event: Arc<Event>) {
+        if !self.subscriptions.iter().any(|subscription| subscription.wants(&event)) {
+            return;
+        }
+        match self.queue.try_send(event) {
+            Ok(()) if self.dropped > 0 => {
+                self.output.tell_dropped(self.dropped);
+                self.dropped_in_all += std::mem::take(&mut self.dropped);
+            }
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped += 1,
+        }
+    }
+
+    /// Waits for what is queued; how many events were dropped in all.
+    pub(super) fn finish(self) -> u64 {
+        drop(self.queue);
+        if self.thread.join().is_err() {
+            tracing::error!("the observe lane ended early; what was queued is lost");
+        }
+        if self.dropped > 0 {
+            self.output.tell_dropped(self.dropped);
+        }
+        self.dropped_in_all + self.dropped
+    }
+}

@@ -1,0 +1,192 @@
+//! The Wasm engine, set up once, and what bounds a call's time.
+//!
+//! Live, a call is bounded by the clock: a ticker thread advances the
+//! engine's epoch while calls are made, and sleeps while none are. In a
+//! replay it is bounded by fuel, so that the same plugin on the same trace
+//! stops at the same instruction on every machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, Store};
+
+use super::cache::Cache;
+use super::imports::Context;
+use super::limits::Limits;
+use super::wit;
+
+/// How calls are bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metering {
+    /// By the clock: for live tracing.
+    Clock,
+    /// By instructions executed: for replays.
+    Fuel,
+}
+
+/// Fuel that stands for a millisecond of the deadline: about as many Wasm
+/// instructions as a core of the year 2020 executes in it.
+const FUEL_PER_MS: u64 = 1_000_000;
+/// Length of an epoch. A call ends between its deadline and two epochs later.
+const TICK: Duration = Duration::from_millis(1);
+/// Native stack that a plugin may use.
+const MAX_WASM_STACK: usize = 512 * 1024;
+
+/// An engine with everything that plugins share.
+pub struct Runtime {
+    engine: Engine,
+    linker: Linker<Context>,
+    metering: Metering,
+    ticker: Option<Arc<Ticker>>,
+    cache: Option<Cache>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("metering", &self.metering).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// A runtime. Compiled code is kept in `cache`, if there is one.
+    pub fn new(metering: Metering, cache: Option<Cache>) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&config(metering))?;
+        let mut linker = Linker::new(&engine);
+        wit::PluginWithAllHooks::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |context| context)?;
+        let ticker = (metering == Metering::Clock).then(|| Ticker::start(engine.clone())).transpose()?;
+        Ok(Self { engine, linker, metering, ticker, cache })
+    }
+
+    pub(super) fn linker(&self) -> &Linker<Context> {
+        &self.linker
+    }
+
+    /// Compiles a component, or takes its code from the cache.
+    pub(super) fn compile(&self, component: &[u8]) -> wasmtime::Result<Component> {
+        match &self.cache {
+            Some(cache) => cache.get_or_compile(&self.engine, component),
+            None => Component::new(&self.engine, component),
+        }
+    }
+
+    pub(super) fn store(&self, context: Context) -> Store<Context> {
+        let mut store = Store::new(&self.engine, context);
+        store.limiter(|context| &mut context.limiter);
+        if self.metering == Metering::Clock {
+            store.epoch_deadline_trap();
+        }
+        store
+    }
+
+    /// Gives the next call its time.
+    pub(super) fn arm(&self, store: &mut Store<Context>, limits: &Limits) -> wasmtime::Result<()> {
+        let ms = limits.deadline.as_millis().max(1) as u64;
+        match &self.ticker {
+            Some(ticker) => {
+                store.set_epoch_deadline(ms + 1);
+                ticker.wake();
+                Ok(())
+            }
+            None => store.set_fuel(ms * FUEL_PER_MS),
+        }
+    }
+
+    pub(super) fn metering(&self) -> Metering {
+        self.metering
+    }
+
+    /// What a call that ran out of time is told.
+    pub(super) fn overrun(&self, limits: &Limits) -> String {
+        let ms = limits.deadline.as_millis().max(1) as u64;
+        match self.metering {
+            Metering::Clock => format!("it did not answer within {ms} ms"),
+            Metering::Fuel => format!("it did not answer within {} units of fuel, which stand for {ms} ms", ms * FUEL_PER_MS),
+        }
+    }
+}
+
+fn config(metering: Metering) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(metering == Metering::Clock)
+        .consume_fuel(metering == Metering::Fuel)
+        // A call costs a multiple with it, and plugins do not await.
+        .concurrency_support(false)
+        // The same bits on every machine.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false);
+    config
+}
+
+/// Advances the epoch while calls are made.
+#[derive(Debug)]
+struct Ticker {
+    /// A call was made since the last tick.
+    called: AtomicBool,
+    asleep: AtomicBool,
+    thread: std::sync::OnceLock<Thread>,
+}
+
+/// Ticks without a call before the ticker goes to sleep.
+const IDLE_TICKS: u32 = 50;
+
+impl Ticker {
+    fn start(engine: Engine) -> std::io::Result<Arc<Self>> {
+        let ticker = Arc::new(Self {
+            called: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            thread: std::sync::OnceLock::new(),
+        });
+        let of_thread = Arc::downgrade(&ticker);
+        let handle = thread::Builder::new().name("ticker".into()).spawn(move || {
+            let mut idle = 0;
+            while let Some(ticker) = of_thread.upgrade() {
+                engine.increment_epoch();
+                idle = if ticker.called.swap(false, Ordering::SeqCst) { 0 } else { idle + 1 };
+                if idle < IDLE_TICKS {
+                    drop(ticker);
+                    thread::sleep(TICK);
+                    continue;
+                }
+                ticker.asleep.store(true, Ordering::SeqCst);
+                // A call that came in between has seen us awake.
+                if !ticker.called.load(Ordering::SeqCst) {
+                    drop(ticker);
+                    thread::park();
+                } else {
+                    ticker.asleep.store(false, Ordering::SeqCst);
+                }
+                idle = 0;
+            }
+        })?;
+        let _ = ticker.thread.set(handle.thread().clone());
+        Ok(ticker)
+    }
+
+    fn wake(&self) {
+        // Both flags change rarely: a load is cheaper than a store.
+        if !self.called.load(Ordering::Relaxed) {
+            self.called.store(true, Ordering::SeqCst);
+        }
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The ptrace loop: follows a program and all that comes of it, turns stops
+//! into [`Event`]s, and carries out what the [`Handler`] decides.
+//!
+//! Why it is so:
+//! * One thread does all ptrace requests, because the kernel binds a tracee to
+//!   the thread that attached. The types say so ([`stop::Stopped`]).
+//! * Tracees run free (`PTRACE_CONT`) between the calls that the filter
+//!   chooses, newborn ones too. Stepping a new child from call to call until
+//!   the filter shows costs hundreds of stops a spawn.
+//! * A call stops once, at its entry. It stops again at its exit only if
+//!   somebody subscribed to its result.
+//! * Waiting is one `wait4(-1)`; the kernel's notification of other kinds
+//!   (signalfd, pidfd) tells no stops.
+//!
+//! What it never does: decide. It asks, and does what it is told; only where
+//! a call would take a task out of sight (`CLONE_UNTRACED`, an unknown ABI)
+//! it acts by itself.
+
+mod arch;
+mod bpf;
+mod engine;
+mod filter;
+mod launch;
+mod memory;
+mod procfs;
+mod resolve;
+mod signals;
+mod stop;
+mod sys;
+mod task;
+mod walk;
+
+use std::sync::Arc;
+
+pub use engine::{Ended, TraceError, run};
+pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
+pub use launch::LaunchError;
+
+use crate::decode::Arch;
+use crate::event::{Errno, Event};
+
+/// Who is told of events, and decides.
+pub trait Handler {
+    /// The calls that shall stop.
+    fn stopping(&self) -> Stopping;
+
+    /// Whether processes' coming and going is wanted.
+    fn processes(&self) -> bool;
+
+    /// Who wants this call. Asked at every stop, before anything is decoded.
+    fn interest(&self, arch: Arch, nr: u32, registers: &[u64; 6]) -> Interest;
+
+    /// Decides on a call while its caller waits. An errno denies it.
+    fn judge(&mut self, event: &Arc<Event>) -> Option<Errno>;
+
+    /// Takes note of an event, captured; its task has gone on.
+    fn observe(&mut self, event: Arc<Event>);
+}
+
+/// Who wants a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// [`Handler::judge`] shall be asked at entry.
+    pub judge: bool,
+    /// [`Handler::observe`] shall be told at entry.
+    pub observe: bool,
+    /// [`Handler::observe`] shall be told at exit.
+    pub exit: bool,
+}

@@ -1,0 +1,142 @@
+//! What procfs says of a process (proc(5)). Files that are gone or forbidden
+//! leave their fields empty: a process can end at any time.
+
+use std::fs;
+use std::io::Read;
+
+use bstr::{BString, ByteSlice};
+use libc::pid_t;
+
+use super::resolve::proc_path;
+use super::sys;
+use crate::event::Process;
+
+/// As much of a command line as is kept.
+const MAX_CMDLINE: u64 = 128 * 1024;
+/// Arguments that are kept.
+const MAX_ARGV: usize = 1024;
+
+fn read(tid: pid_t, entry: &str, limit: u64) -> Vec<u8> {
+    let mut content = Vec::new();
+    if let Ok(file) = fs::File::open(format!("/proc/{tid}/{entry}")) {
+        // What was read before an error is kept, as for a process that ends.
+        let _ = file.take(limit).read_to_end(&mut content);
+    }
+    content
+}
+
+fn link(tid: pid_t, entry: &str) -> BString {
+    let mut buffer = [0; libc::PATH_MAX as usize];
+    sys::readlinkat(libc::AT_FDCWD, &proc_path(tid, entry), &mut buffer).map(BString::from).unwrap_or_default()
+}
+
+/// The process that thread `tid` belongs to, with that thread's credentials.
+pub(super) fn process(tid: pid_t) -> Process {
+    let status = read(tid, "status", 64 * 1024);
+    let field = |key: &str| {
+        status.lines().find_map(|line| line.strip_prefix(key.as_bytes())).map(|rest| rest.trim_ascii().to_str_lossy().into_owned())
+    };
+    let number = |key| field(key).and_then(|text| text.parse::<i32>().ok());
+    let four = |key| {
+        let mut ids = [u32::MAX; 4];
+        let text = field(key).unwrap_or_default();
+        for (slot, word) in ids.iter_mut().zip(text.split_whitespace()) {
+            *slot = word.parse().unwrap_or(u32::MAX);
+        }
+        ids
+    };
+    let mut argv: Vec<BString> = read(tid, "cmdline", MAX_CMDLINE).split(|byte| *byte == 0).map(BString::from).collect();
+    // Every argument ends in a NUL, so that the last piece is empty.
+    argv.pop();
+    argv.truncate(MAX_ARGV);
+    Process {
+        pid: number("Tgid:").unwrap_or(tid),
+        parent: number("PPid:").unwrap_or(0),
+        start_time: start_time(&read(tid, "stat", 4096)),
+        exe: link(tid, "exe"),
+        comm: read(tid, "comm", 64).trim_ascii_end().into(),
+        argv,
+        cwd: link(tid, "cwd"),
+        uids: four("Uid:"),
+        gids: four("Gid:"),
+        capabilities: field("CapEff:").and_then(|text| u64::from_str_radix(&text, 16).ok()).unwrap_or(0),
+        container: container(&read(tid, "cgroup", 64 * 1024)),
+    }
+}
+
+/// The process that thread `tid` belongs to; `tid` itself if it is gone.
+pub(super) fn thread_group(tid: pid_t) -> pid_t {
+    let status = read(tid, "status", 4096);
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(b"Tgid:"))
+        .and_then(|rest| rest.trim_ascii().to_str().ok()?.parse().ok())
+        .unwrap_or(tid)
+}
+
+/// Whether `tid` is a thread of process `pid`.
+pub(super) fn is_thread_of(tid: pid_t, pid: pid_t) -> bool {
+    sys::identity(libc::AT_FDCWD, &proc_path(pid, &format!("task/{tid}")), 0).is_ok()
+}
+
+/// Field 22 of proc_pid_stat(5). The command name before it may hold spaces
+/// and parentheses, so count from the last one.
+fn start_time(stat: &[u8]) -> u64 {
+    stat.rfind_byte(b')')
+        .and_then(|end| stat[end + 1..].to_str().ok())
+        .and_then(|rest| rest.split_whitespace().nth(22 - 3))
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The container's id in a cgroup path: 64 hexadecimal digits (Docker,
+/// containerd, podman), or an ECS task's `HEX32-DIGITS`.
+fn container(cgroup: &[u8]) -> Option<String> {
+    let is_id = |word: &str| {
+        let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match word.split_once('-') {
+            None => word.len() == 64 && hex(word),
+            Some((task, index)) => task.len() == 32 && hex(task) && index.bytes().all(|byte| byte.is_ascii_digit()),
+        }
+    };
+    let text = cgroup.to_str().ok()?;
+    text.lines()
+        .flat_map(|line| line.rsplit('/'))
+        .flat_map(|part| [part, part.strip_suffix(".scope").unwrap_or(part).rsplit('-').next().unwrap_or(part)])
+        .find(|word| is_id(word))
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_this_process() {
+        let process = process(std::process::id() as pid_t);
+        assert_eq!(process.exe, std::env::current_exe().expect("own executable").to_str().expect("UTF-8"));
+        assert_eq!(process.parent, std::os::unix::process::parent_id() as i32);
+        assert_eq!(process.argv.len(), std::env::args().count());
+        assert!(process.start_time > 0);
+    }
+
+    #[test]
+    fn a_command_name_with_parentheses_does_not_shift_the_fields() {
+        let stat = b"7 (a) (b c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
+        assert_eq!(start_time(stat), 4242);
+    }
+
+    #[test]
+    fn containers_are_found_by_their_id() {
+        let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        let ecs = "0123456789abcdef0123456789abcdef-1234567890";
+        for (line, expected) in [
+            (format!("0::/system.slice/docker-{id}.scope"), Some(id)),
+            (format!("12:cpu:/docker/{id}"), Some(id)),
+            (format!("0::/ecs/0123456789abcdef0123456789abcdef/{ecs}"), Some(ecs)),
+            ("0::/user.slice/session-1.scope".into(), None),
+        ] {
+            assert_eq!(container(line.as_bytes()).as_deref(), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Where a name that a tracee passed leads.
+//!
+//! Two ways, same answer. The *fast* way hands the whole name to the kernel
+//! (openat2 with `O_PATH`, which opens nothing) and reads back the object's
+//! name. The kernel then follows the name as *us*, so it serves only where
+//! that makes no difference: the tracee has our root, or an absolute name can
+//! be confined to the tracee's root; no magic link is crossed
+//! (`RESOLVE_NO_MAGICLINKS`); and the result does not lead through our own
+//! `/proc/self`. Everything else goes the *slow* way, `walk.rs`, one
+//! component at a time.
+//!
+//! The result is named from the root of the mount namespace, even for a
+//! chrooted tracee, so that `chroot("/etc"); open("/shadow")` is
+//! `/etc/shadow`.
+//!
+//! What this module never does: open a file for reading or writing, follow a
+//! name further than the call would, or write anything. It tells where a name
+//! leads *now*; that it still leads there when the kernel runs the call is
+//! not in its power.
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use bstr::{BString, ByteSlice};
+use libc::{c_int, pid_t};
+
+use super::sys::{self, Identity};
+use super::walk;
+use crate::decode::{Follow, PathRule};
+use crate::event::{Call, PathState, ResolvedPath, Value};
+
+const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+const RESOLVE_IN_ROOT: u64 = 0x10;
+const NAMING: c_int = libc::O_PATH | libc::O_CLOEXEC;
+
+/// A task's root directory.
+#[derive(Clone, Debug)]
+pub(super) enum Root {
+    /// The same as the host's.
+    Ours,
+    /// Another one.
+    Theirs(Arc<OwnedFd>),
+}
+
+/// Ids by which a task sees itself in procfs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ids {
+    pub(super) pid: pid_t,
+    pub(super) tid: pid_t,
+}
+
+impl Root {
+    /// The root of task `tid`.
+    pub(super) fn of(tid: pid_t) -> io::Result<Self> {
+        static OURS: OnceLock<Option<Identity>> = OnceLock::new();
+        let ours = OURS.get_or_init(|| sys::identity(libc::AT_FDCWD, c"/", 0).ok());
+        let path = proc_path(tid, "root");
+        let theirs = sys::identity(libc::AT_FDCWD, &path, 0)?;
+        if ours.as_ref() == Some(&theirs) {
+            return Ok(Self::Ours);
+        }
+        sys::openat(libc::AT_FDCWD, &path, NAMING | libc::O_DIRECTORY).map(|fd| Self::Theirs(Arc::new(fd)))
+    }
+}
+
+/// `/proc/TID/ENTRY`.
+pub(super) fn proc_path(tid: pid_t, entry: &str) -> CString {
+    let mut text = Vec::with_capacity(32);
+    write!(text, "/proc/{tid}/{entry}").expect("a vector takes all that is written");
+    CString::new(text).expect("digits and a literal without NUL")
+}
+
+/// The name of what a descriptor of our own refers to, from the root of its
+/// mount namespace.
+pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
+    let path = own_descriptor_path(fd.as_raw_fd());
+    let mut buffer = [0; libc::PATH_MAX as usize];
+    sys::readlinkat(libc::AT_FDCWD, &path, &mut buffer).map(BString::from)
+}
+
+fn own_descriptor_path(fd: c_int) -> CString {
+    let mut text = Vec::with_capacity(32);
+    write!(text, "/proc/self/fd/{fd}").expect("a vector takes all that is written");
+    CString::new(text).expect("digits and a literal without NUL")
+}
+
+/// What descriptor `fd` of task `tid` refers to, as `/proc/TID/fd` names it.
+pub(super) fn descriptor(tid: pid_t, fd: c_int) -> Option<BString> {
+    let path = match fd {
+        libc::AT_FDCWD => proc_path(tid, "cwd"),
+        fd if fd < 0 => return None,
+        fd => proc_path(tid, &format!("fd/{fd}")),
+    };
+    let mut buffer = [0; libc::PATH_MAX as usize];
+    sys::readlinkat(libc::AT_FDCWD, &path, &mut buffer).ok().map(BString::from)
+}
+
+/// Where path argument `index` of `call` leads.
+pub(super) fn path_argument(ids: Ids, root: &io::Result<Root>, call: &Call, index: usize, rule: &PathRule) -> ResolvedPath {
+    let directory = match rule.dirfd.and_then(|dirfd| call.arguments.get(usize::from(dirfd))) {
+        Some(argument) => match argument.value {
+            Value::Fd(fd) => fd,
+            _ => libc::AT_FDCWD,
+        },
+        None => libc::AT_FDCWD,
+    };
+    let name = match call.arguments.get(index).map(|argument| &argument.value) {
+        Some(Value::Path(name)) => name.as_bstr(),
+        // Only where the manual says so does NULL stand for the descriptor (utimensat).
+        Some(Value::Absent) if rule.dirfd.is_some() => b"".as_bstr(),
+        _ => return unresolved(BString::default()),
+    };
+    if name.is_empty() {
+        let means_directory = matches!(call.arguments[index].value, Value::Absent)
+            || rule.empty.is_some_and(|(argument, bit)| scalar(call, argument) & bit != 0);
+        return match descriptor(ids.tid, directory) {
+            Some(path) if means_directory => ResolvedPath { path, state: PathState::Exists },
+            _ => unresolved(BString::default()),
+        };
+    }
+    let request = Request { ids, root: root.as_ref().ok(), directory, name, follow: follows(call, rule.follow) };
+    request.resolve()
+}
+
+fn scalar(call: &Call, argument: u8) -> u64 {
+    call.registers[usize::from(argument)]
+}
+
+fn follows(call: &Call, follow: Follow) -> bool {
+    let open = |flags: u64| {
+        let flags = flags as c_int;
+        let exclusive = libc::O_CREAT | libc::O_EXCL;
+        flags & libc::O_NOFOLLOW == 0 && flags & exclusive != exclusive
+    };
+    match follow {
+        Follow::Always => true,
+        Follow::Never => false,
+        Follow::Unless(argument, bit) => scalar(call, argument) & bit == 0,
+        Follow::If(argument, bit) => scalar(call, argument) & bit != 0,
+        Follow::Open(argument) => open(scalar(call, argument)),
+        Follow::OpenHow(argument) => match call.arguments.get(usize::from(argument)).map(|a| &a.value) {
+            Some(Value::Structure(fields)) => {
+                open(fields.iter().find(|field| field.name == "flags").map_or(0, |field| field.value))
+            }
+            _ => true,
+        },
+    }
+}
+
+fn unresolved(path: BString) -> ResolvedPath {
+    ResolvedPath { path, state: PathState::Unresolved }
+}
+
+/// One name to follow.
+struct Request<'a> {
+    ids: Ids,
+    root: Option<&'a Root>,
+    directory: c_int,
+    name: &'a bstr::BStr,
+    follow: bool,
+}
+
+impl Request<'_> {
+    fn resolve(&self) -> ResolvedPath {
+        if let Some(path) = self.fast() {
+            return path;
+        }
+        let walked = self.root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
+            let base = if self.name.starts_with(b"/") { None } else { Some(self.base()?) };
+            walk::walk(root, base, self.ids, self.name, self.follow)
+        });
+        walked.unwrap_or_else(|_| unresolved(self.as_text()))
+    }
+
+    /// The directory that a relative name starts from.
+    fn base(&self) -> io::Result<OwnedFd> {
+        let path = match self.directory {
+            libc::AT_FDCWD => proc_path(self.ids.tid, "cwd"),
+            fd if fd < 0 => return Err(io::Error::from_raw_os_error(libc::EBADF)),
+            fd => proc_path(self.ids.tid, &format!("fd/{fd}")),
+        };
+        sys::openat(libc::AT_FDCWD, &path, NAMING)
+    }
+
+    /// The kernel's own answer, if the kernel would follow the name for us as
+    /// it does for the tracee.
+    fn fast(&self) -> Option<ResolvedPath> {
+        let absolute = self.name.starts_with(b"/");
+        let base;
+        let (start, resolve) = match (self.root?, absolute) {
+            (Root::Ours, true) => (libc::AT_FDCWD, RESOLVE_NO_MAGICLINKS),
+            (Root::Ours, false) => {
+                base = self.base().ok()?;
+                (base.as_raw_fd(), RESOLVE_NO_MAGICLINKS)
+            }
+            (Root::Theirs(root), true) => (root.as_raw_fd(), RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT),
+            (Root::Theirs(_), false) => return None,
+        };
+        let nofollow = if self.follow { 0 } else { libc::O_NOFOLLOW };
+        let name = CString::new(self.name.as_bytes()).ok()?;
+        match sys::openat2(start, &name, NAMING | nofollow, resolve) {
+            Ok(found) => independent_name(&found).map(|path| ResolvedPath { path, state: PathState::Exists }),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.fast_missing(start, resolve),
+            Err(_) => None,
+        }
+    }
+
+    /// A name whose directory exists and whose last component does not.
+    fn fast_missing(&self, start: c_int, resolve: u64) -> Option<ResolvedPath> {
+        let name = trim_slashes(self.name);
+        let (parent, last) = match name.rfind_byte(b'/') {
+            Some(0) => (&b"/"[..], &name[1..]),
+            Some(slash) => (&name[..slash], &name[slash + 1..]),
+            None => (&b"."[..], name),
+        };
+        let parent = sys::openat2(start, &CString::new(parent).ok()?, NAMING | libc::O_DIRECTORY, resolve).ok()?;
+        // A dangling link is there: where it points needs the slow way.
+        let last_name = CString::new(last).ok()?;
+        if sys::openat(parent.as_raw_fd(), &last_name, NAMING | libc::O_NOFOLLOW).is_ok() {
+            return None;
+        }
+        let path = join(&independent_name(&parent)?, last);
+        Some(ResolvedPath { path, state: PathState::Missing })
+    }
+
+    /// The name made absolute and cleared of dots, as text.
+    fn as_text(&self) -> BString {
+        if self.name.starts_with(b"/") {
+            return normalized(self.name);
+        }
+        match descriptor(self.ids.tid, self.directory) {
+            Some(base) if base.starts_with(b"/") => normalized(&join(&base, self.name)),
+            _ => BString::default(),
+        }
+    }
+}
+
+/// The name of `fd`, unless it leads through our own process directory: then
+/// the kernel followed `/proc/self` as us.
+fn independent_name(fd: &OwnedFd) -> Option<BString> {
+    use std::os::fd::AsFd;
+    let name = name_of(fd.as_fd()).ok()?;
+    let ours = std::process::id().to_string();
+    let crossed = name.split_str("/").any(|component| component == ours.as_bytes());
+    (name.starts_with(b"/") && !crossed).then_some(name)
+}
+
+fn trim_slashes(name: &[u8]) -> &[u8] {
+    let end = name.iter().rposition(|byte| *byte != b'/').map_or(1, |last| last + 1);
+    &name[..end.min(name.len())]
+}
+
+/// `directory/name`.
+pub(super) fn join(directory: &[u8], name: &[u8]) -> BString {
+    let mut path = BString::from(directory);
+    if !path.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+/// `path` without empty, `.` and `..` components.
+fn normalized(path: &[u8]) -> BString {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for component in path.split_str("/") {
+        match component {
+            b"" | b"." => {}
+            b".." => drop(kept.pop()),
+            name => kept.push(name),
+        }
+    }
+    let mut text = BString::from("/");
+    text.extend_from_slice(&bstr::join("/", kept));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_normalized() {
+        for (from, to) in [("/a/./b//../c/", "/a/c"), ("/../..", "/"), ("/", "/"), ("//x", "/x")] {
+            assert_eq!(normalized(from.as_bytes()), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn trailing_slashes_go_but_the_root_stays() {
+        for (from, to) in [("a//", "a"), ("/", "/"), ("///", "/"), ("/a/b", "/a/b")] {
+            assert_eq!(trim_slashes(from.as_bytes()), to.as_bytes(), "{from}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Signals that the host gets while it stands between a terminal or a
+//! supervisor and the program.
+//!
+//! The keyboard's signals reach the program by themselves, since it is in our
+//! process group: we ignore them. SIGTERM, SIGHUP and the user signals are
+//! sent to us alone by a supervisor: a thread passes them on, through a pidfd
+//! so that a recycled process id is never hit. The program itself starts with
+//! the dispositions and the mask that we were started with.
+#![allow(unsafe_code, reason = "signal dispositions, and raw calls after fork")]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
+
+use libc::{c_int, pid_t, sigaction, sigset_t};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+
+/// From the keyboard: the program gets them too.
+const IGNORED: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+/// From a supervisor: passed on.
+const FORWARDED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
+
+struct Inherited {
+    mask: sigset_t,
+    dispositions: Vec<(c_int, sigaction)>,
+}
+
+static INHERITED: OnceLock<Inherited> = OnceLock::new();
+
+/// Takes the host's signals in hand. Call before any thread is started.
+pub(super) fn prepare() -> io::Result<()> {
+    let mut inherited = Vec::new();
+    // SIGCHLD ignored would make the kernel reap our tracees. SIGPIPE has been
+    // ignored by Rust's runtime, and the program must not inherit that.
+    for number in IGNORED.iter().map(|signal| *signal as c_int).chain([libc::SIGCHLD, libc::SIGPIPE]) {
+        // SAFETY: sigaction fills the structure, integers and a function
+        // pointer that is only passed back.
+        let mut old: sigaction = unsafe { std::mem::zeroed() };
+        if unsafe { libc::sigaction(number, std::ptr::null(), &raw mut old) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if number == libc::SIGPIPE {
+            old.sa_sigaction = libc::SIG_DFL;
+        }
+        inherited.push((number, old));
+    }
+    // SAFETY: plain integers, filled by the call.
+    let mut mask: sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: reads the mask into `mask`.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
+    let _ = INHERITED.set(Inherited { mask, dispositions: inherited });
+
+    for ignored in IGNORED {
+        // SAFETY: ignoring runs no code of ours.
+        unsafe { signal(ignored, SigHandler::SigIgn) }?;
+    }
+    // SAFETY: likewise.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    forwarded().thread_block()?;
+    Ok(())
+}
+
+fn forwarded() -> SigSet {
+    FORWARDED.into_iter().collect()
+}
+
+/// Gives the program what we were started with. Between fork and exec: only
+/// system calls.
+///
+/// # Safety
+/// To be called in a forked child only.
+pub(super) unsafe fn restore_in_child() {
+    let Some(inherited) = INHERITED.get() else { return };
+    // SAFETY: restores what `prepare` read.
+    unsafe {
+        for (number, old) in &inherited.dispositions {
+            libc::sigaction(*number, old, std::ptr::null_mut());
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const inherited.mask, std::ptr::null_mut());
+    }
+}
+
+/// Passes supervisor's signals on to `pid` for as long as it lives.
+pub(super) fn forward_to(pid: pid_t) -> io::Result<()> {
+    // SAFETY: a new descriptor that belongs to nobody else.
+    let pidfd = unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
+            -1 => None,
+            fd => Some(OwnedFd::from_raw_fd(fd as c_int)),
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        while let Ok(got) = forwarded().wait() {
+            let number = got as c_int;
+            match &pidfd {
+                // SAFETY: a system call on numbers and a null pointer.
+                Some(pidfd) => unsafe {
+                    libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, std::ptr::null::<u8>(), 0);
+                },
+                // Before Linux 5.3 there is no pidfd.
+                // SAFETY: a system call on numbers.
+                None => unsafe {
+                    libc::kill(pid, number);
+                },
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Stops this process as a terminal's stop signal would have, so that a shell
+/// sees the job stopped. Returns when it is continued.
+pub(super) fn stop_self() {
+    // SAFETY: SIGSTOP runs no code of ours.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}

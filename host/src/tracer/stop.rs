@@ -1,0 +1,176 @@
+//! A stopped task as a value.
+//!
+//! ptrace requests are legal only on a stopped tracee and only from the
+//! thread that attached. Both are in the type: [`Stopped`] is neither `Copy`
+//! nor `Send`, comes only out of [`Stops::next`], and is used up by resuming.
+//! A tracee can be killed while it is stopped, so that `ESRCH` is a normal
+//! answer to any request; it is [`Gone`].
+
+use std::io;
+use std::marker::PhantomData;
+
+use libc::{c_int, c_uint, pid_t};
+
+use super::arch;
+use super::sys::{self, SeccompInfo};
+
+/// The task died under our hands; wait reports its end.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// What a request on a stopped task comes to. The outer error is not a death.
+pub(super) type Asked<T> = Result<T, Gone>;
+
+/// A task in a ptrace stop.
+#[must_use = "a stopped task stays stopped until it is resumed"]
+#[derive(Debug)]
+pub(super) struct Stopped {
+    tid: pid_t,
+    thread_bound: PhantomData<*const ()>,
+}
+
+/// Why a task stopped (ptrace(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The filter chose this call, which has not run.
+    Seccomp,
+    /// A call has run; only after [`Stopped::resume_to_exit`].
+    SyscallExit,
+    /// It made a child by fork, vfork or clone.
+    Forked,
+    /// It has a new program.
+    Executed,
+    /// It is about to end.
+    Exiting,
+    /// A new task's first stop, or the end of a group-stop.
+    Begun,
+    /// Stopped by job control with this signal.
+    GroupStop(c_int),
+    /// This signal is about to be delivered.
+    Signal(c_int),
+}
+
+/// What wait has to say of a task.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// It stopped.
+    Stop(Stopped, Reason),
+    /// It ended by itself with this status.
+    Exited(pid_t, u8),
+    /// A signal ended it.
+    Killed(pid_t, u8),
+}
+
+/// The only source of [`Stopped`]. Bound to the thread that made it.
+#[derive(Debug)]
+pub(super) struct Stops {
+    thread_bound: PhantomData<*const ()>,
+}
+
+impl Stops {
+    /// Stops of the tasks that this thread traces.
+    pub(super) fn of_this_thread() -> Self {
+        Self { thread_bound: PhantomData }
+    }
+
+    /// Waits for the next report; `None` once no task is left.
+    pub(super) fn next(&mut self) -> io::Result<Option<Report>> {
+        loop {
+            let Some((tid, status)) = sys::wait_any()? else { return Ok(None) };
+            if libc::WIFEXITED(status) {
+                return Ok(Some(Report::Exited(tid, libc::WEXITSTATUS(status) as u8)));
+            }
+            if libc::WIFSIGNALED(status) {
+                return Ok(Some(Report::Killed(tid, libc::WTERMSIG(status) as u8)));
+            }
+            if libc::WIFSTOPPED(status) {
+                let stopped = Stopped { tid, thread_bound: PhantomData };
+                return Ok(Some(Report::Stop(stopped, reason(status))));
+            }
+        }
+    }
+}
+
+fn reason(status: c_int) -> Reason {
+    let signal = libc::WSTOPSIG(status);
+    match status >> 16 {
+        0 if signal == libc::SIGTRAP | 0x80 => Reason::SyscallExit,
+        libc::PTRACE_EVENT_SECCOMP => Reason::Seccomp,
+        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => Reason::Forked,
+        libc::PTRACE_EVENT_EXEC => Reason::Executed,
+        libc::PTRACE_EVENT_EXIT => Reason::Exiting,
+        sys::PTRACE_EVENT_STOP if signal == libc::SIGTRAP => Reason::Begun,
+        sys::PTRACE_EVENT_STOP => Reason::GroupStop(signal),
+        _ => Reason::Signal(signal),
+    }
+}
+
+impl Stopped {
+    /// Its thread id.
+    pub(super) fn tid(&self) -> pid_t {
+        self.tid
+    }
+
+    /// The call at whose entry it is stopped; `None` if a newer stop of
+    /// another kind replaced this one.
+    pub(super) fn call(&self) -> Asked<Option<SeccompInfo>> {
+        match sys::syscall_info(self.tid) {
+            Ok(info) => Ok(sys::seccomp_part(&info)),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => asked(arch::entry_from_registers(self.tid)).map(Some),
+            Err(_) => Err(Gone),
+        }
+    }
+
+    /// The result of the call at whose exit it is stopped.
+    pub(super) fn result(&self) -> Asked<Option<i64>> {
+        match sys::syscall_info(self.tid) {
+            Ok(info) => Ok(sys::exit_part(&info)),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => {
+                asked(arch::result_from_registers(self.tid)).map(Some)
+            }
+            Err(_) => Err(Gone),
+        }
+    }
+
+    /// The number that belongs to the event: a child's id, a former thread
+    /// id, an exit status.
+    pub(super) fn message(&self) -> Asked<u64> {
+        asked(sys::event_message(self.tid))
+    }
+
+    /// Makes the call at whose entry it is stopped fail with `errno`, unrun.
+    pub(super) fn deny(&self, errno: u16) -> Asked<()> {
+        asked(arch::deny(self.tid, errno))
+    }
+
+    /// Replaces the first argument of the call at whose entry it is stopped.
+    pub(super) fn set_first_argument(&self, value: u64) -> Asked<()> {
+        asked(arch::set_first_argument(self.tid, value))
+    }
+
+    /// Lets it run, with a signal to deliver or 0, to the next call that the
+    /// filter chooses.
+    pub(super) fn resume(self, signal: c_int) {
+        self.request(libc::PTRACE_CONT, signal);
+    }
+
+    /// Lets it run to the exit of the call that it is in.
+    pub(super) fn resume_to_exit(self, signal: c_int) {
+        self.request(libc::PTRACE_SYSCALL, signal);
+    }
+
+    /// Leaves it in its group-stop, where SIGCONT finds it.
+    pub(super) fn listen(self) {
+        self.request(libc::PTRACE_LISTEN, 0);
+    }
+
+    /// A resuming request. It fails only when the task is gone, which wait
+    /// will report.
+    fn request(self, request: c_uint, signal: c_int) {
+        let _gone = sys::ptrace(request, self.tid, 0, signal as usize);
+    }
+}
+
+fn asked<T>(result: io::Result<T>) -> Asked<T> {
+    result.map_err(|_| Gone)
+}

@@ -1,0 +1,205 @@
+//! The kernel interfaces that nix does not wrap, each as a safe function with
+//! owned results. All `unsafe` of the tracer is in this file and in
+//! `launch.rs`.
+//!
+//! Nothing here decides anything.
+#![allow(unsafe_code, reason = "ptrace, wait4, process_vm_readv and openat2 have no safe wrapper")]
+
+use std::ffi::{CStr, c_void};
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::{c_int, c_long, c_uint, pid_t};
+
+/// `PTRACE_O_*` and requests that libc has under other types.
+pub(super) const PTRACE_EVENT_STOP: c_int = libc::PTRACE_EVENT_STOP;
+
+fn check(result: c_long) -> io::Result<c_long> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// One ptrace(2) request whose address and data are plain numbers.
+pub(super) fn ptrace(request: c_uint, tid: pid_t, address: usize, data: usize) -> io::Result<c_long> {
+    // SAFETY: every request passed here takes its two operands by value, so
+    // that the kernel writes to no memory of ours.
+    check(unsafe { libc::ptrace(request, tid, address as *mut c_void, data as *mut c_void) })
+}
+
+/// `PTRACE_GETEVENTMSG`.
+pub(super) fn event_message(tid: pid_t) -> io::Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one unsigned long to `message`.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, tid, 0usize, &raw mut message) })?;
+    Ok(message)
+}
+
+/// `PTRACE_GET_SYSCALL_INFO` (Linux 5.3).
+pub(super) fn syscall_info(tid: pid_t) -> io::Result<libc::ptrace_syscall_info> {
+    let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
+    // SAFETY: the kernel writes at most the given size to `info`, for which
+    // all bit patterns are valid.
+    unsafe {
+        check(libc::ptrace(
+            libc::PTRACE_GET_SYSCALL_INFO,
+            tid,
+            size_of::<libc::ptrace_syscall_info>(),
+            info.as_mut_ptr(),
+        ))?;
+        Ok(info.assume_init())
+    }
+}
+
+/// What `PTRACE_GET_SYSCALL_INFO` says at a seccomp stop.
+pub(super) struct SeccompInfo {
+    pub(super) audit: u32,
+    pub(super) nr: u64,
+    pub(super) args: [u64; 6],
+}
+
+/// The part of `info` that belongs to a seccomp stop; `None` at another stop.
+pub(super) fn seccomp_part(info: &libc::ptrace_syscall_info) -> Option<SeccompInfo> {
+    if info.op != libc::PTRACE_SYSCALL_INFO_SECCOMP {
+        return None;
+    }
+    // SAFETY: `op` says which member of the union the kernel filled.
+    let seccomp = unsafe { info.u.seccomp };
+    Some(SeccompInfo { audit: info.arch, nr: seccomp.nr, args: seccomp.args })
+}
+
+/// The return value at a syscall-exit stop; `None` at another stop.
+pub(super) fn exit_part(info: &libc::ptrace_syscall_info) -> Option<i64> {
+    if info.op != libc::PTRACE_SYSCALL_INFO_EXIT {
+        return None;
+    }
+    // SAFETY: as in `seccomp_part`.
+    Some(unsafe { info.u.exit.sval })
+}
+
+/// Reads a register set (`PTRACE_GETREGSET` with `NT_PRSTATUS`).
+pub(super) fn get_registers(tid: pid_t) -> io::Result<libc::user_regs_struct> {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    let mut iov = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of::<libc::user_regs_struct>() };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `registers`, a
+    // structure of integers.
+    unsafe {
+        check(libc::ptrace(libc::PTRACE_GETREGSET, tid, libc::NT_PRSTATUS, &raw mut iov))?;
+        Ok(registers.assume_init())
+    }
+}
+
+/// Writes a register set.
+pub(super) fn set_registers(tid: pid_t, registers: &libc::user_regs_struct) -> io::Result<()> {
+    let mut iov = libc::iovec {
+        iov_base: std::ptr::from_ref(registers).cast_mut().cast(),
+        iov_len: size_of::<libc::user_regs_struct>(),
+    };
+    // SAFETY: the kernel only reads `registers`.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, libc::NT_PRSTATUS, &raw mut iov) })?;
+    Ok(())
+}
+
+/// wait4(2) for any child or tracee. `None` if there is none left.
+pub(super) fn wait_any() -> io::Result<Option<(pid_t, c_int)>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes one int to `status`.
+        let tid = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, std::ptr::null_mut()) };
+        if tid > 0 {
+            return Ok(Some((tid, status)));
+        }
+        match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error => return Err(error),
+        }
+    }
+}
+
+/// process_vm_readv(2) of one range; the number of leading bytes read.
+pub(super) fn read_memory(tid: pid_t, address: u64, buffer: &mut [u8]) -> usize {
+    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let remote = libc::iovec { iov_base: address as usize as *mut c_void, iov_len: buffer.len() };
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`;
+    // `remote` is an address in another process that it checks itself.
+    let read = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(read).unwrap_or(0)
+}
+
+/// `struct open_how` of openat2(2).
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// openat2(2) (Linux 5.6).
+pub(super) fn openat2(dir: c_int, path: &CStr, flags: c_int, resolve: u64) -> io::Result<OwnedFd> {
+    let how = OpenHow { flags: flags as u64, mode: 0, resolve };
+    // SAFETY: `path` is NUL-terminated, `how` is as large as said, and a
+    // descriptor that the call returns belongs to nobody else.
+    unsafe {
+        let fd = check(libc::syscall(libc::SYS_openat2, dir, path.as_ptr(), &raw const how, size_of::<OpenHow>()))?;
+        Ok(OwnedFd::from_raw_fd(fd as c_int))
+    }
+}
+
+/// openat(2).
+pub(super) fn openat(dir: c_int, path: &CStr, flags: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: as for `openat2`.
+    unsafe {
+        let fd = check(c_long::from(libc::openat(dir, path.as_ptr(), flags)))?;
+        Ok(OwnedFd::from_raw_fd(fd as c_int))
+    }
+}
+
+/// readlinkat(2) into `buffer`; what was read.
+pub(super) fn readlinkat<'a>(dir: c_int, path: &CStr, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`.
+    let length = check(unsafe {
+        libc::readlinkat(dir, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) as c_long
+    })?;
+    Ok(&buffer[..length as usize])
+}
+
+/// What makes two descriptors the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: (u32, u32),
+    pub(super) inode: u64,
+    mount: u64,
+    /// `S_IFMT` bits.
+    pub(super) kind: u16,
+}
+
+/// statx(2) of what `dir` and `path` lead to; `flags` are `AT_*`.
+pub(super) fn identity(dir: c_int, path: &CStr, flags: c_int) -> io::Result<Identity> {
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let mask = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_MNT_ID;
+    // SAFETY: the kernel writes one `struct statx`, integers only.
+    let found = unsafe {
+        check(c_long::from(libc::statx(dir, path.as_ptr(), flags, mask, found.as_mut_ptr())))?;
+        found.assume_init()
+    };
+    Ok(Identity {
+        device: (found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
+        mount: found.stx_mnt_id,
+        kind: found.stx_mode & libc::S_IFMT as u16,
+    })
+}
+
+/// Whether a descriptor is on procfs.
+pub(super) fn is_procfs(fd: BorrowedFd<'_>) -> bool {
+    let mut found = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the kernel writes one `struct statfs`, integers only.
+    unsafe { libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()) == 0 && found.assume_init().f_type == libc::PROC_SUPER_MAGIC }
+}
+
+/// Current wall-clock time in nanoseconds (through the vDSO).
+pub(super) fn now_ns() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_nanos() as u64)
+}

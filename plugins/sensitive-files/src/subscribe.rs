@@ -1,0 +1,59 @@
+//! Which calls the rules need to see.
+//!
+//! As few as can be: a call that is not here runs at native speed. As many
+//! as must be: one that is missing here is a way around the rules.
+
+use plugin_sdk::constants::{O_ACCMODE, O_CREAT, O_PATH, O_RDONLY, O_TRUNC, O_WRONLY};
+use plugin_sdk::prelude::*;
+use plugin_sdk::subscription::Calls;
+
+use crate::rules::{READS, Rules, WRITES};
+
+/// The subscription for these rules.
+pub(crate) fn to(rules: &Rules) -> Subscription {
+    let reads = rules.any_against(READS.and(Access::READ));
+    let writes = rules.any_against(WRITES.and(Access::WRITE));
+    let denies = rules.all().iter().any(|rule| rule.deny.is_some());
+
+    let lane = if denies { Subscription::gate() } else { Subscription::observe() };
+    let mut subscription = lane
+        .on(opens(entry("open"), 1, reads, writes))
+        .on(opens(entry("openat"), 2, reads, writes))
+        // Its flags are in memory, where no filter looks.
+        .on(entry("openat2"))
+        // Another name for a file or a tree of them, against reading as well.
+        .on(entries(["rename", "renameat", "renameat2", "link", "linkat"]))
+        .on(entries(["mount", "open_tree", "open_tree_attr", "move_mount", "pivot_root", "fsconfig"]))
+        // Files without names.
+        .on(opens(entry("open_by_handle_at"), 2, reads, writes))
+        .on(entry("io_uring_setup"))
+        .on(entry("swapon"));
+    if reads {
+        subscription = subscription.on(entries(["execve", "execveat", "uselib"]));
+    }
+    if writes {
+        subscription = subscription
+            .on(entries(["creat", "truncate", "truncate64", "acct"]))
+            .on(entries(["unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"]))
+            .on(entries(["chmod", "fchmod", "fchmodat", "fchmodat2"]))
+            .on(entries(["chown", "lchown", "fchown", "fchownat", "chown32", "lchown32", "fchown32"]))
+            .on(entries(["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]))
+            .on(entries(["setxattrat", "removexattrat", "file_setattr"]))
+            .on(entries(["utime", "utimes", "futimesat", "utimensat"]))
+            .on(entries(["umount", "umount2", "mount_setattr"]));
+    }
+    subscription
+}
+
+/// The opens that matter, told by their flags. With `O_PATH` a descriptor
+/// neither reads nor writes, and the kernel ignores `O_CREAT` and `O_TRUNC`.
+fn opens(calls: Calls, flags: u8, reads: bool, writes: bool) -> Calls {
+    let contents = || arg(flags).masked(O_PATH).eq(0);
+    match (reads, writes) {
+        (true, true) => calls.when(contents()),
+        (true, false) => calls.when(contents().and(arg(flags).masked(O_ACCMODE).ne(O_WRONLY))),
+        (false, _) => calls
+            .when(contents().and(arg(flags).masked(O_ACCMODE).ne(O_RDONLY)))
+            .when(contents().and(arg(flags).any_of(O_CREAT | O_TRUNC))),
+    }
+}

@@ -1,0 +1,211 @@
+//! Plugins that are none, that do not fit, or that misbehave: each is told
+//! clearly, and none takes the host or the program with it.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::json;
+use support::{HOST, Outcome, Run, host, run_limited};
+use wit_component::{ComponentEncoder, ManglingAndAbi, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The component of `tests/plugins/misbehaving`, built once.
+fn misbehaving() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plugins/misbehaving");
+        let component = Path::new(HOST).with_file_name("misbehaving.wasm");
+        let output = Command::new(HOST).arg("build-plugin").arg(directory).arg("-o").arg(&component).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        component
+    })
+}
+
+fn doing(settings: serde_json::Value) -> Run {
+    host().plugin(misbehaving().to_str().unwrap()).option("--settings", format!("misbehaving={settings}"))
+}
+
+/// A component for another world: its functions trap.
+fn dummy(wit: &str, world: &str) -> tempfile::NamedTempFile {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("test.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    let component = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+    file(&component)
+}
+
+fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::with_suffix(".wasm").unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    file
+}
+
+/// The host refuses this plugin before anything runs.
+#[track_caller]
+fn refused(plugin: &Path, parts: &[&str]) {
+    let output = run_limited(Command::new(HOST).args(["run", "--plugin"]).arg(plugin).args(["--", "echo", "ran"]));
+    let outcome = Outcome::of(&output);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (125, ""), "{outcome:#?}");
+    for part in parts {
+        assert!(outcome.stderr.contains(part), "{part:?} is not in {outcome:#?}");
+    }
+    assert!(!outcome.stderr.contains("panicked"), "{outcome:#?}");
+}
+
+#[test]
+fn files_that_are_no_plugin() {
+    refused(Path::new("/no/such/plugin.wasm"), &["cannot read plugin /no/such/plugin.wasm", "No such file"]);
+    refused(Path::new("/etc"), &["cannot read plugin /etc", "directory"]);
+    refused(file(b"#!/bin/sh\n").path(), &["not"]);
+    refused(file(b"").path(), &["not"]);
+    refused(file(b"\0asm\x0d\0\x01\0rubbish").path(), &["does not compile"]);
+    refused(file(b"\0asm\x01\0\0\0").path(), &["plugin"]);
+    refused(Path::new("builtin:nothing"), &["sensitive-files, process-monitor"]);
+    refused(Path::new("s3://bucket/plugin.wasm"), &["s3:// is not supported"]);
+}
+
+#[test]
+fn components_of_another_world_or_version() {
+    let other = dummy("package a:b; world w { export run: func(); }", "w");
+    refused(other.path(), &["another world", "exports no tracegate:plugin/lifecycle"]);
+    let contract = include_str!("../wit/plugin.wit");
+    let future = dummy(&contract.replace("tracegate:plugin@0.1.0", "tracegate:plugin@0.9.0"), "plugin");
+    refused(future.path(), &["speaks version 0.9.0", "this host speaks 0.1.0"]);
+    let changed = dummy(&contract.replace("summary: string,", "summary: u32,"), "plugin");
+    refused(changed.path(), &["does not fit the contract"]);
+    let wasi = contract.replace("world plugin {", "interface clock { now: func() -> u64; } world plugin { import clock;");
+    refused(dummy(&wasi, "plugin").path(), &["imports tracegate:plugin/clock@0.1.0, which no plugin gets"]);
+    // Right in form, and traps when it is asked who it is.
+    refused(dummy(contract, "plugin").path(), &["failed while it was asked to describe itself", "unreachable"]);
+}
+
+#[test]
+fn settings_that_do_not_fit() {
+    let refused = |settings: &str, parts: &[&str]| {
+        let outcome = host().plugin(misbehaving().to_str().unwrap()).option("--settings", settings).run(&["true"]);
+        assert_eq!(outcome.status, 125, "{outcome:#?}");
+        for part in parts {
+            assert!(outcome.stderr.contains(part), "{part:?} is not in {outcome:#?}");
+        }
+    };
+    refused("misbehaving={", &["are not JSON", "line 1"]);
+    refused(
+        r#"misbehaving={"does": "dance", "only": 7, "level": 9, "more": 1}"#,
+        &["/does: ", "/only: ", "/level: ", "more"],
+    );
+    refused(r#"misbehaving={"only": "refused"}"#, &["/only: must not be `refused`", "(whole): nor anything else"]);
+    refused(r#"misbehaving={"also": ["opnat"]}"#, &["\"opnat\", which is no system call"]);
+    refused("other={}", &["names plugin \"other\"", "misbehaving"]);
+    refused("misbehaving=@/no/such/file", &["cannot read settings from /no/such/file"]);
+}
+
+/// Runs a program whose one open is answered by a misdeed.
+fn open_under(does: &str, more: &[(&str, &str)]) -> Outcome {
+    let file = tempfile::NamedTempFile::with_prefix("target-file").unwrap();
+    let mut run = doing(json!({"does": does, "only": "target-file"}));
+    for (option, value) in more {
+        run = run.option(option, *value);
+    }
+    run.tracee(&["open", file.path().to_str().unwrap()])
+}
+
+#[test]
+fn faults_fail_closed_in_enforce_mode() {
+    for (does, reason) in [
+        ("trap", "it trapped: wasm `unreachable` instruction executed"),
+        ("loop", "it did not answer within 10 ms"),
+        ("eat-memory", "it asked for more than its 64 MiB of memory"),
+        ("recurse", "it trapped: call stack exhausted"),
+        ("deny-zero", "it answered deny(0), which is no errno"),
+        ("deny-huge", "it answered deny(4096), which is no errno"),
+    ] {
+        let outcome = open_under(does, &[]);
+        outcome.says("EPERM");
+        assert_eq!(outcome.rules(), ["plugin-fault"], "{does}: {outcome:#?}");
+        let message = outcome.alerts[0]["message"].as_str().unwrap();
+        assert!(message.contains(reason), "{does}: {message}");
+        assert_eq!(outcome.alerts[0]["action"], "deny");
+    }
+}
+
+#[test]
+fn faults_follow_the_failure_policy() {
+    let outcome = open_under("trap", &[("--on-error", "misbehaving=allow")]);
+    outcome.says("ok");
+    assert_eq!(outcome.alerts[0]["action"], "allow");
+    let outcome = open_under("trap", &[("--mode", "misbehaving=monitor")]);
+    outcome.says("ok");
+    assert_eq!(outcome.rules(), ["plugin-fault"]);
+}
+
+#[test]
+fn limits_are_the_operators() {
+    let outcome = open_under("loop", &[("--deadline", "50")]);
+    assert!(outcome.alerts[0]["message"].as_str().unwrap().contains("within 50 ms"), "{outcome:#?}");
+    let outcome = open_under("eat-memory", &[("--memory", "8")]);
+    assert!(outcome.alerts[0]["message"].as_str().unwrap().contains("its 8 MiB"), "{outcome:#?}");
+}
+
+#[test]
+fn a_denial_without_a_word_is_told() {
+    let outcome = open_under("deny-silently", &[]);
+    outcome.says("EXDEV");
+    assert_eq!(outcome.rules(), ["denied"]);
+}
+
+#[test]
+fn floods_are_cut() {
+    let outcome = open_under("flood", &[]);
+    outcome.says("ok");
+    assert_eq!(outcome.alerts.len(), 64, "at most so many alerts of one answer");
+    assert!(outcome.alerts[0]["message"].as_str().unwrap().len() <= 16 * 1024);
+    let outcome = open_under("log-flood", &[]);
+    outcome.says("ok");
+    assert_eq!(outcome.stderr.matches("more").count(), 100, "{outcome:#?}");
+}
+
+#[test]
+fn state_outlives_a_trap_and_the_plugin_comes_back() {
+    let file = tempfile::NamedTempFile::with_prefix("target-file").unwrap();
+    let outcome = doing(json!({"does": "count-and-trap", "only": "target-file"})).tracee(&["open-loop", file.path().to_str().unwrap(), "5"]);
+    outcome.says("1 failed");
+    let told: Vec<_> = outcome.alerts.iter().map(|alert| alert["message"].as_str().unwrap()).collect();
+    assert_eq!((told[0], told[1], told[3], told[4]), ("1", "2", "4", "5"), "{outcome:#?}");
+    assert_eq!(outcome.rules()[2], "plugin-fault");
+}
+
+#[test]
+fn a_plugin_that_always_fails_is_suspended_and_the_program_ends() {
+    let file = tempfile::NamedTempFile::with_prefix("target-file").unwrap();
+    let outcome = doing(json!({"does": "loop", "only": "target-file"})).tracee(&["open-loop", file.path().to_str().unwrap(), "200"]);
+    outcome.says("200 failed");
+    assert!(outcome.rules().contains(&"plugin-suspended"), "{:?}", outcome.rules());
+}
+
+#[test]
+fn one_plugins_fault_leaves_anothers_verdict() {
+    let file = tempfile::NamedTempFile::with_prefix("target-file").unwrap();
+    let path = file.path().to_str().unwrap();
+    let outcome = doing(json!({"does": "trap", "only": "target-file"}))
+        .option("--on-error", "misbehaving=allow")
+        .protect(file.path())
+        .tracee(&["open", path]);
+    outcome.says("EACCES");
+    assert_eq!(outcome.rules(), ["plugin-fault", "sensitive-read"]);
+}
+
+#[test]
+fn two_plugins_of_one_name_are_refused() {
+    let outcome = host().plugin("builtin:sensitive-files").plugin("builtin:sensitive-files").run(&["true"]);
+    assert_eq!(outcome.status, 125);
+    assert!(outcome.stderr.contains("two plugins are called sensitive-files"), "{outcome:#?}");
+    let outcome = host().plugin("builtin:sensitive-files").plugin("second=builtin:sensitive-files").run(&["true"]);
+    assert_eq!(outcome.status, 0, "{outcome:#?}");
+}
