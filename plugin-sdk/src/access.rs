@@ -10,7 +10,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 use crate::constants as c;
 use crate::known::{AARCH64, Known};
-use crate::Call;
+use crate::{Call, Value};
 
 /// Ways in which a call touches a file; a set.
 ///
@@ -163,6 +163,7 @@ const MOVED: Access = ALIAS.or(DELETE);
 const REPLACED: Access = CREATE.or(DELETE);
 
 /// The arguments of a call that lead to files.
+#[allow(clippy::match_same_arms, reason = "a table, in groups of what the calls do")]
 pub(crate) fn of(call: Known) -> &'static [Place] {
     use Known as K;
     match call {
@@ -225,6 +226,7 @@ pub(crate) fn of(call: Known) -> &'static [Place] {
 }
 
 impl Rule {
+    #[allow(clippy::match_same_arms, reason = "guards come before the plain case")]
     pub(crate) fn access(self, call: &Call<'_>) -> Access {
         match self {
             Self::Always(access) => access,
@@ -241,8 +243,12 @@ impl Rule {
             Self::MountSource(flags) => match call.number(flags) {
                 flags if remount(flags) => Access::empty(),
                 flags if flags & (c::MS_BIND | c::MS_MOVE) != 0 => ALIAS,
-                // A block device.
-                _ => READ,
+                // A block device, or a directory that a stacked file system
+                // (ecryptfs) shows elsewhere. A mere word is neither.
+                _ => match call.value(0) {
+                    Some(Value::RawPath(name)) if !name.starts_with('/') => READ,
+                    _ => READ | ALIAS,
+                },
             },
             Self::MountTarget(flags) => match call.number(flags) {
                 flags if remount(flags) => ATTRIBUTES,
@@ -254,7 +260,7 @@ impl Rule {
 
 /// Changes options or propagation, and mounts nothing. The kernel looks at
 /// these flags in this order (`path_mount` in fs/namespace.c).
-fn remount(flags: u64) -> bool {
+pub(crate) fn remount(flags: u64) -> bool {
     flags & c::MS_REMOUNT != 0
         || flags & c::MS_BIND == 0 && flags & (c::MS_SHARED | c::MS_PRIVATE | c::MS_SLAVE | c::MS_UNBINDABLE) != 0
 }

@@ -1,6 +1,6 @@
 //! Linux flags that plugins compare with, as `u64` because registers are.
 //!
-//! Values are those of x86-64. The ones that differ on AArch64 are
+//! Values are those of x86-64. The ones that differ on `AArch64` are
 //! `O_DIRECTORY` (`0o40000`), `O_NOFOLLOW` (`0o100000`), `O_DIRECT`
 //! (`0o200000`), `O_LARGEFILE` (`0o400000`) and, with `O_DIRECTORY` in it,
 //! `O_TMPFILE` (`0o20040000`); [`crate::call::Open`] knows which to use.

@@ -3,7 +3,7 @@
 //! A plugin asks "which call is this?" of every event. The host's getter
 //! would answer with a string of its own; a look into these tables costs
 //! nothing. Calls that are not here, and calling conventions other than
-//! x86-64 and AArch64, are known by name only.
+//! x86-64 and `AArch64`, are known by name only.
 
 /// `AUDIT_ARCH_X86_64`.
 pub(crate) const X86_64: u32 = 0xc000_003e;
@@ -25,7 +25,7 @@ macro_rules! known {
                 match self { $(Known::$id => $name,)* }
             }
 
-            /// Number on x86-64 and on AArch64.
+            /// Number on x86-64 and on `AArch64`.
             const fn numbers(self) -> (Option<u32>, Option<u32>) {
                 match self { $(Known::$id => (known!(@ $x86_64), known!(@ $aarch64)),)* }
             }

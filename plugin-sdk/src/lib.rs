@@ -1,4 +1,4 @@
-//! Write [Tracegate](https://github.com/tracegate/tracegate) plugins in Rust.
+//! Write Tracegate plugins in Rust.
 //!
 //! A plugin is a WebAssembly component that the host asks, system call by
 //! system call, what a traced program may do. It says which calls it wants
@@ -131,3 +131,8 @@ pub mod prelude {
     pub use schemars::JsonSchema;
     pub use serde::Deserialize;
 }
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -52,10 +52,10 @@ fn pointer(path: &Path) -> String {
 /// never have seen does not help.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    if error.is_data() {
-        if let Some((message, _)) = text.rsplit_once(" at line ") {
-            return message.to_owned();
-        }
+    if error.is_data()
+        && let Some((message, _)) = text.rsplit_once(" at line ")
+    {
+        return message.to_owned();
     }
     text
 }
@@ -135,6 +135,7 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: a test reads as
 //! `host().protect(path).run(["tracee", …])` and looks at the outcome.
-#![allow(dead_code, missing_docs, clippy::unwrap_used, reason = "shared by several test binaries")]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "shared by several test binaries")]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub const HOST: &str = env!("CARGO_BIN_EXE_host");
 /// The executable with the programs to trace (`tests/tracees`).
 pub fn tracee() -> PathBuf {
     let path = Path::new(HOST).with_file_name("examples").join("tracee");
-    assert!(path.exists(), "{} is missing: `cargo test` builds it", path.display());
+    assert!(path.exists(), "{} is missing: `cargo test` builds it, `cargo test --test NAME` does not: run `cargo build --release --example tracee`", path.display());
     path
 }
 

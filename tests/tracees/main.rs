@@ -76,7 +76,7 @@ fn main() {
             say_number(check(unsafe { libc::execve(c("/nonexistent").as_ptr(), argv.as_ptr(), std::ptr::null()) }.into()));
         }
         ["wild-argv"] => {
-            say_number(check(unsafe { libc::execve(c("/nonexistent").as_ptr(), 16 as *const _, 24 as *const _) }.into()));
+            say_number(check(unsafe { libc::execve(c("/bin/sh").as_ptr(), 16 as *const _, 24 as *const _) }.into()));
         }
         ["in-thread", path] => {
             let path = path.to_owned();

@@ -8,7 +8,7 @@ use super::floor::{FILTERED, FLOOR};
 use super::placement::Placement;
 use super::programs::{Call, LOOP};
 use super::samples::Samples;
-use super::setup::{Setup, output_of, raw_path};
+use super::setup::{OPENED, Setup, output_of, raw_path};
 
 /// A way to run the loop.
 #[derive(Debug)]
@@ -70,6 +70,7 @@ impl Variant {
                 host(&[&SENSITIVE, &["--settings", PROTECTED]]),
             ),
             Self::new("defaults", "host, sensitive-files, defaults", Openat, host(&[&SENSITIVE])),
+            Self::new("relative", "host, sensitive-files, defaults, relative name", Openat, host(&[&SENSITIVE])),
             Self::new("five-raw", "host, 5 plugins, raw path", Openat, raws(5)),
             Self::new("five", "host, 5 plugins: 4 raw path, sensitive-files", Openat, four_and_sensitive),
             Self::new("strace", "strace -f --seccomp-bpf -e trace=openat", Openat, Under::Strace),
@@ -113,7 +114,10 @@ impl Variant {
                 self.through(setup, Command::new("strace"), &options)
             }
         };
-        command.arg(self.call.name()).arg(setup.times(self.repetitions(placement)).to_string()).arg(setup.opened());
+        // A relative name is looked up from the working directory.
+        let name = if self.key == "relative" { OPENED.into() } else { setup.opened() };
+        command.current_dir(setup.scratch.path());
+        command.arg(self.call.name()).arg(setup.times(self.repetitions(placement)).to_string()).arg(name);
         let printed = output_of(&mut command)?;
         printed.trim().parse().with_context(|| format!("the loop printed {printed:?} instead of a number"))
     }

@@ -11,13 +11,19 @@ use anyhow::{Context, bail};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
-/// `--loop CALL TIMES PATH`: prints nanoseconds a call.
+use super::samples::Samples;
+
+/// `--loop CALL TIMES PATH`: prints nanoseconds a call, the median of
+/// [`SLICES`] slices, so that other work that takes the CPU for a moment does
+/// not count.
 pub(crate) const LOOP: &str = "--loop";
 /// `--first`: prints the clock, as its very first action.
 pub(crate) const FIRST: &str = "--first";
 /// `--wait PATH`: opens the file a few thousand times, prints a line, and
 /// ends with its standard input.
 pub(crate) const WAIT: &str = "--wait";
+
+const SLICES: u64 = 100;
 
 /// A system call to repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +80,14 @@ fn repeat(call: &str, times: &str, path: &str) -> anyhow::Result<()> {
         _ => bail!("no such call: {call}"),
     };
     measure(times / 10)?;
-    let since = Instant::now();
-    measure(times)?;
-    println!("{}", since.elapsed().as_nanos() as f64 / times as f64);
+    let slice = (times / SLICES).max(1);
+    let mut slices = Samples::default();
+    for _ in 0..SLICES {
+        let since = Instant::now();
+        measure(slice)?;
+        slices.push(since.elapsed().as_nanos() as f64 / slice as f64);
+    }
+    println!("{}", slices.median());
     Ok(())
 }
 

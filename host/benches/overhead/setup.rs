@@ -19,20 +19,23 @@ pub(crate) struct Setup {
     pub(crate) quick: bool,
 }
 
+/// Name of the file that the traced programs open.
+pub(crate) const OPENED: &str = "opened";
+
 /// The host's executable.
 pub(crate) const HOST: &str = env!("CARGO_BIN_EXE_host");
 
 impl Setup {
     pub(crate) fn new(quick: bool, rounds: Option<u32>) -> anyhow::Result<Self> {
         let scratch = tempfile::tempdir()?;
-        std::fs::write(scratch.path().join("opened"), b"content")?;
+        std::fs::write(scratch.path().join(OPENED), b"content")?;
         let rounds = rounds.unwrap_or(if quick { 2 } else { 9 });
         Ok(Self { itself: std::env::current_exe()?, scratch, rounds, quick })
     }
 
-    /// The file that the traced programs open.
+    /// That file.
     pub(crate) fn opened(&self) -> PathBuf {
-        self.scratch.path().join("opened")
+        self.scratch.path().join(OPENED)
     }
 
     /// How often to repeat, given how often a full run does.

@@ -38,8 +38,9 @@ const X32_BIT: u32 = 0x4000_0000;
 const X32_OWN: u32 = 512;
 
 /// The calls that x32 has apart from x86-64, from number 512
-/// (arch/x86/entry/syscalls/syscall_64.tbl). Before Linux 5.4 an x86-64
+/// (`arch/x86/entry/syscalls/syscall_64.tbl`). Before Linux 5.4 an x86-64
 /// program reached them without bit 30 too, commit 6365b842aae4.
+#[rustfmt::skip]
 const X32_CALLS: [&str; 36] = [
     "rt_sigaction", "rt_sigreturn", "ioctl", "readv", "writev", "recvfrom", "sendmsg", "recvmsg", "execve", "ptrace",
     "rt_sigpending", "rt_sigtimedwait", "rt_sigqueueinfo", "sigaltstack", "timer_create", "mq_notify", "kexec_load",
@@ -49,8 +50,8 @@ const X32_CALLS: [&str; 36] = [
 ];
 
 /// Calls newer than the crate's tables, and the last of those, which its
-/// iterator leaves out. Since Linux 5.0 a new call has the
-/// same number everywhere.
+/// iterator leaves out. Since Linux 5.0 a new call has the same number
+/// everywhere.
 const SUPPLEMENT: [(u32, &str); 3] = [(469, "file_setattr"), (470, "listns"), (471, "rseq_slice_yield")];
 
 /// Names that the crate has from the generic header, where the architecture's
@@ -58,8 +59,7 @@ const SUPPLEMENT: [(u32, &str); 3] = [(469, "file_setattr"), (470, "listns"), (4
 const AARCH64_NAMES: [(&str, &str); 2] = [("fstatat", "newfstatat"), ("fadvise64_64", "fadvise64")];
 
 /// Arguments of a call that `table/` does not declare.
-pub(super) static UNDECLARED: [Arg; 6] =
-    [word("a0"), word("a1"), word("a2"), word("a3"), word("a4"), word("a5")];
+pub(super) static UNDECLARED: [Arg; 6] = [word("a0"), word("a1"), word("a2"), word("a3"), word("a4"), word("a5")];
 
 const fn word(name: &'static str) -> Arg {
     Arg { name, kind: Kind::Size, optional: false }
@@ -79,7 +79,9 @@ struct Calls {
 impl Calls {
     fn of(arch: Arch) -> Self {
         let mut names: Vec<(u32, &'static str)> = match arch {
-            Arch::X86_64 | Arch::X32 => syscalls::x86_64::Sysno::iter().map(|call| (call.id() as u32, call.name())).collect(),
+            Arch::X86_64 | Arch::X32 => {
+                syscalls::x86_64::Sysno::iter().map(|call| (call.id() as u32, call.name())).collect()
+            }
             Arch::X86 => syscalls::x86::Sysno::iter().map(|call| (call.id() as u32, call.name())).collect(),
             Arch::Aarch64 => syscalls::aarch64::Sysno::iter()
                 .map(|call| {
@@ -237,7 +239,7 @@ pub fn known_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::decimal_bitwise_operands)]
 
     use super::*;
 

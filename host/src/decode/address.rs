@@ -263,22 +263,28 @@ fn fields_of(family: u16, f: &Fields) -> Option<String> {
             match f.u8(2)? {
                 1 => format!(
                     ", addrtype=TIPC_SERVICE_RANGE, scope={scope}, nameseq={{type={}, lower={}, upper={}}}",
-                    f.u32(4)?, f.u32(8)?, f.u32(12)?
+                    f.u32(4)?,
+                    f.u32(8)?,
+                    f.u32(12)?
                 ),
                 2 => format!(
                     ", addrtype=TIPC_SERVICE_ADDR, scope={scope}, name={{type={}, instance={}, domain={}}}",
-                    f.u32(4)?, f.u32(8)?, f.u32(12)?
+                    f.u32(4)?,
+                    f.u32(8)?,
+                    f.u32(12)?
                 ),
-                3 => format!(
-                    ", addrtype=TIPC_SOCKET_ADDR, scope={scope}, id={{ref={}, node={}}}",
-                    f.u32(4)?, f.u32(8)?
-                ),
+                3 => {
+                    format!(", addrtype=TIPC_SOCKET_ADDR, scope={scope}, id={{ref={}, node={}}}", f.u32(4)?, f.u32(8)?)
+                }
                 _ => return None,
             }
         }
         libc::AF_XDP => format!(
             ", sxdp_flags={:#x}, sxdp_ifindex={}, sxdp_queue_id={}, sxdp_shared_umem_fd={}",
-            f.u16(2)?, f.u32(4)?, f.u32(8)?, f.u32(12)?
+            f.u16(2)?,
+            f.u32(4)?,
+            f.u32(8)?,
+            f.u32(12)?
         ),
         AF_QIPCRTR => format!(", sq_node={}, sq_port={}", f.u32(4)?, f.u32(8)?),
         libc::AF_X25 => format!(", sx25_addr={}", quote(f.text(2, 16)?)),
@@ -292,20 +298,21 @@ fn fields_of(family: u16, f: &Fields) -> Option<String> {
         }
         libc::AF_IPX => format!(
             ", sipx_port=htons({:#x}), sipx_network=htonl({:#010x}), sipx_node={}, sipx_type={}",
-            f.be16(2)?, f.be32(4)?, f.hardware(8, false)?, f.u8(14)?
+            f.be16(2)?,
+            f.be32(4)?,
+            f.hardware(8, false)?,
+            f.u8(14)?
         ),
-        libc::AF_LLC => format!(
-            ", sllc_arphrd={}, sllc_sap={:#x}, sllc_mac={}",
-            f.u16(2)?, f.u8(7)?, f.hardware(8, false)?
-        ),
+        libc::AF_LLC => {
+            format!(", sllc_arphrd={}, sllc_sap={:#x}, sllc_mac={}", f.u16(2)?, f.u8(7)?, f.hardware(8, false)?)
+        }
         libc::AF_PHONET => {
             format!(", spn_obj={:#x}, spn_dev={:#x}, spn_resource={:#x}", f.u8(2)?, f.u8(3)?, f.u8(4)?)
         }
         // Reliable datagrams, as RDS and SMC have them, and UDP's reading of AF_UNSPEC.
-        libc::AF_UNSPEC | libc::AF_RDS if length >= 16 => format!(
-            ", sin_port=htons({}), sin_addr=inet_addr(\"{}\")",
-            f.be16(2)?, Ipv4Addr::from(f.array::<4>(4)?)
-        ),
+        libc::AF_UNSPEC | libc::AF_RDS if length >= 16 => {
+            format!(", sin_port=htons({}), sin_addr=inet_addr(\"{}\")", f.be16(2)?, Ipv4Addr::from(f.array::<4>(4)?))
+        }
         _ => return None,
     })
 }
@@ -318,6 +325,7 @@ pub fn family_name(family: u16) -> Option<&'static str> {
 }
 
 /// By number, include/linux/socket.h.
+#[rustfmt::skip]
 pub(super) static FAMILIES: [&str; 46] = [
     "AF_UNSPEC", "AF_UNIX", "AF_INET", "AF_AX25", "AF_IPX", "AF_APPLETALK", "AF_NETROM", "AF_BRIDGE", "AF_ATMPVC",
     "AF_X25", "AF_INET6", "AF_ROSE", "AF_DECnet", "AF_NETBEUI", "AF_SECURITY", "AF_KEY", "AF_NETLINK", "AF_PACKET",

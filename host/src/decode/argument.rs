@@ -50,14 +50,15 @@ pub fn decode(arch: Arch, nr: u32, registers: [u64; 6], memory: &dyn Memory) -> 
 }
 
 /// The same call at its exit: what the kernel wrote is read if the call
-/// succeeded, everything else is as it was at entry. The file system is asked
-/// anew for what the arguments refer to.
+/// succeeded, everything else is as it was at entry, with what was asked about
+/// it then: after a rename its names lead elsewhere.
 pub fn complete(call: &Call, result: i64, memory: &dyn Memory) -> Call {
     let reader = Reader::new(call.arch, call.nr, memory);
     let source = Source { arch: call.arch, registers: call.registers, spec: call.spec, reader };
     let arguments = call.arguments.iter().enumerate().map(|(index, argument)| {
-        let written = call.spec.args.get(index).filter(|_| result >= 0).and_then(|arg| source.at_exit(index, arg, call, result));
-        Argument::new(written.unwrap_or_else(|| argument.value.clone()))
+        let written =
+            call.spec.args.get(index).filter(|_| result >= 0).and_then(|arg| source.at_exit(index, arg, call, result));
+        written.map_or_else(|| argument.clone(), Argument::new)
     });
     Call { arch: call.arch, nr: call.nr, registers: call.registers, spec: call.spec, arguments: arguments.collect() }
 }
@@ -91,11 +92,11 @@ impl Source<'_> {
         Some(match kind {
             Kind::Int | Kind::Signal => Value::Int((register as i32).into()),
             Kind::Uint => Value::Uint((register as u32).into()),
-            Kind::Ushort | Kind::Mode => Value::Uint((register as u16).into()),
+            Kind::Ushort | Kind::Mode | Kind::NodeMode => Value::Uint((register as u16).into()),
             Kind::Long if self.arch == Arch::X86 => Value::Int((register as i32).into()),
             Kind::Long => Value::Int(register as i64),
             Kind::Size | Kind::Address => Value::Uint(register),
-            Kind::Flags(_) => Value::Flags((register as u32).into()),
+            Kind::Flags(_) | Kind::SocketOption(_) => Value::Flags((register as u32).into()),
             Kind::LongFlags(_) => Value::Flags(register),
             Kind::Fd | Kind::DirFd => Value::Fd(register as i32),
             _ => return None,
@@ -167,10 +168,9 @@ impl Source<'_> {
             Kind::SockAddrOut(length) => self.written_address(address, length, call),
             Kind::FdsOut(count) => self.descriptors(address, count),
             Kind::TextOut => self.written_text(address, result),
-            Kind::MessageOut => self
-                .reader
-                .received(address, result as u64)
-                .map(|message| Value::Messages(vec![message])),
+            Kind::MessageOut => {
+                self.reader.received(address, result as u64).map(|message| Value::Messages(vec![message]))
+            }
             _ => return None,
         };
         Some(value.unwrap_or_else(Value::Unreadable))

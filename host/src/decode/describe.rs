@@ -22,6 +22,10 @@ pub fn describe(call: &Call, index: usize) -> String {
     if std::ptr::eq(call.spec.args, UNDECLARED.as_slice()) {
         return value(&argument.value, Some(&Kind::Address), call.arch, register);
     }
+    if let (Kind::SocketOption(level), Value::Flags(option)) = (&declared.kind, &argument.value) {
+        let level = argument::register(call.arch, &call.registers, (*level).into());
+        return flags::socket_option(level & 0xffff_ffff, *option);
+    }
     value(&argument.value, Some(&declared.kind), call.arch, register)
 }
 
@@ -33,7 +37,8 @@ fn value(value: &Value, kind: Option<&Kind>, arch: Arch, register: u64) -> Strin
             _ => number.to_string(),
         },
         Value::Uint(number) => match kind {
-            Some(Kind::Mode) => mode(*number),
+            Some(Kind::Mode) => octal(*number),
+            Some(Kind::NodeMode) => node_mode(*number),
             // The user or group id that chown(2) and its kin leave as it is.
             Some(Kind::Uint) if *number == u64::from(u32::MAX) => "-1".into(),
             Some(Kind::Uint | Kind::Ushort | Kind::Size) | None => number.to_string(),
@@ -75,7 +80,7 @@ fn structure(fields: &[Field], spec: Option<&'static StructSpec>, arch: Arch) ->
             Some(Show::Signed) => format!("{name}={}", field.value as i64),
             Some(Show::Unsigned) | None => format!("{name}={}", field.value),
             Some(Show::Hex) => format!("{name}={:#x}", field.value),
-            Some(Show::Octal) => format!("{name}={}", mode(field.value)),
+            Some(Show::Octal) => format!("{name}={}", octal(field.value)),
             Some(Show::Flags(set)) => format!("{name}={}", set.on(arch).describe(field.value)),
         }
     });
@@ -91,7 +96,7 @@ fn message(message: &Message) -> String {
     text + "}"
 }
 
-fn mode(number: u64) -> String {
+fn node_mode(number: u64) -> String {
     let kind = match number & 0o170_000 {
         0o140_000 => "S_IFSOCK|",
         0o120_000 => "S_IFLNK|",
@@ -100,13 +105,14 @@ fn mode(number: u64) -> String {
         0o040_000 => "S_IFDIR|",
         0o020_000 => "S_IFCHR|",
         0o010_000 => "S_IFIFO|",
-        _ => "",
+        _ => return octal(number),
     };
-    let rest = if kind.is_empty() { number } else { number & !0o170_000 };
-    match rest {
-        0 => format!("{kind}0"),
-        rest => format!("{kind}0{rest:o}"),
-    }
+    format!("{kind}{}", octal(number & !0o170_000))
+}
+
+/// With three digits at least, as modes of files are written.
+fn octal(number: u64) -> String {
+    if number < 0o100 { format!("{number:03o}") } else { format!("0{number:o}") }
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

@@ -57,12 +57,16 @@ pub enum Kind {
     Address,
     /// `umode_t`: the kernel looks at 16 bits. Shown in octal.
     Mode,
+    /// The `umode_t` of mknod(2): the kind of file has a name.
+    NodeMode,
     /// A signal number.
     Signal,
     /// Flags in a C `int` (32 bits).
     Flags(&'static FlagSet),
     /// Flags in a word.
     LongFlags(&'static FlagSet),
+    /// A socket option of the level in argument N.
+    SocketOption(u8),
     /// A file descriptor.
     Fd,
     /// A directory descriptor or `AT_FDCWD`.

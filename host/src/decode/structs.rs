@@ -45,7 +45,7 @@ structs! {
         hex("tls", 56, 8), hex("set_tid", 64, 8), number("set_tid_size", 72, 8), number("cgroup", 80, 8),
     ];
 
-    /// mount_setattr(2).
+    /// `mount_setattr(2)`.
     MOUNT_ATTRIBUTES: "mount_attr", false, [
         named("attr_set", 0, 8, &flags::MOUNT_ATTR), named("attr_clr", 8, 8, &flags::MOUNT_ATTR),
         named("propagation", 16, 8, &flags::PROPAGATION), number("userns_fd", 24, 8),
@@ -61,7 +61,7 @@ structs! {
         hex("value", 0, 8), number("size", 8, 4), named("flags", 12, 4, &flags::XATTR),
     ];
 
-    /// file_setattr(2).
+    /// `file_setattr(2)`.
     FILE_ATTR: "file_attr", false, [
         hex("fa_xflags", 0, 8), number("fa_extsize", 8, 4), number("fa_nextents", 12, 4),
         number("fa_projid", 16, 4), number("fa_cowextsize", 20, 4),
@@ -79,7 +79,7 @@ structs! {
         signed("mtime.tv_sec", 16, 8), signed("mtime.tv_nsec", 24, 8),
     ];
 
-    /// utimensat_time64(2) of i386.
+    /// `utimensat_time64(2)` of i386.
     TIMESPECS64: "timespec[2]", false, [
         signed("atime.tv_sec", 0, 8), signed("atime.tv_nsec", 8, 8),
         signed("mtime.tv_sec", 16, 8), signed("mtime.tv_nsec", 24, 8),
@@ -123,31 +123,31 @@ structs! {
         named("inheritable_high", 20, 4, &flags::CAPABILITIES_HIGH),
     ];
 
-    /// landlock_create_ruleset(2).
+    /// `landlock_create_ruleset(2)`.
     LANDLOCK_RULESET: "landlock_ruleset_attr", false, [
         named("handled_access_fs", 0, 8, &flags::LANDLOCK_FS), named("handled_access_net", 8, 8, &flags::LANDLOCK_NET),
         named("scoped", 16, 8, &flags::LANDLOCK_SCOPE),
     ];
 
-    /// landlock_add_rule(2). For a rule on a port `parent_fd` is that port.
+    /// `landlock_add_rule(2)`. For a rule on a port `parent_fd` is that port.
     LANDLOCK_RULE: "landlock_path_beneath_attr", false, [hex("allowed_access", 0, 8), signed("parent_fd", 8, 4)];
 
-    /// io_uring_setup(2).
+    /// `io_uring_setup(2)`.
     IO_URING_PARAMS: "io_uring_params", false, [
         number("sq_entries", 0, 4), number("cq_entries", 4, 4), named("flags", 8, 4, &flags::IO_URING_SETUP),
         number("sq_thread_cpu", 12, 4), number("sq_thread_idle", 16, 4), hex("features", 20, 4), number("wq_fd", 24, 4),
     ];
 
-    /// perf_event_open(2): what is to be counted.
+    /// `perf_event_open(2)`: what is to be counted.
     PERF_EVENT_ATTR: "perf_event_attr", false, [
         named("type", 0, 4, &flags::PERF_TYPE), number("size", 4, 4), hex("config", 8, 8),
         number("sample_period", 16, 8), hex("sample_type", 24, 8), hex("read_format", 32, 8),
     ];
 
-    /// sched_setscheduler(2).
+    /// `sched_setscheduler(2)`.
     SCHED_PARAM: "sched_param", false, [signed("sched_priority", 0, 4)];
 
-    /// open_by_handle_at(2), without the handle itself.
+    /// `open_by_handle_at(2)`, without the handle itself.
     FILE_HANDLE: "file_handle", false, [number("handle_bytes", 0, 4), signed("handle_type", 4, 4)];
 
     /// i386's first mmap(2), which takes its arguments in memory.
@@ -156,6 +156,6 @@ structs! {
         signed("fd", 16, 4), number("offset", 20, 4),
     ];
 
-    /// splice(2), copy_file_range(2): 64 bits everywhere.
+    /// splice(2), `copy_file_range(2)`: 64 bits everywhere.
     OFFSET: "loff_t", false, [signed("offset", 0, 8)];
 }

@@ -9,13 +9,22 @@
 //! This module is data: it neither reads arguments nor follows names.
 
 mod declare;
+// Laid out by hand, a call in a line or two.
+#[rustfmt::skip]
 mod files;
+#[rustfmt::skip]
 mod i386;
+#[rustfmt::skip]
 mod memory;
+#[rustfmt::skip]
 mod mounts;
+#[rustfmt::skip]
 mod names;
+#[rustfmt::skip]
 mod processes;
+#[rustfmt::skip]
 mod sockets;
+#[rustfmt::skip]
 mod system;
 
 use std::collections::HashMap;
@@ -25,15 +34,8 @@ use super::abi::Arch;
 use super::spec::Spec;
 
 /// The declarations that all conventions share.
-static SHARED: [&[Spec]; 7] = [
-    names::CALLS,
-    files::CALLS,
-    processes::CALLS,
-    memory::CALLS,
-    sockets::CALLS,
-    mounts::CALLS,
-    system::CALLS,
-];
+static SHARED: [&[Spec]; 7] =
+    [names::CALLS, files::CALLS, processes::CALLS, memory::CALLS, sockets::CALLS, mounts::CALLS, system::CALLS];
 
 /// The declaration of a call of convention `arch`, if there is one.
 pub(super) fn find(arch: Arch, name: &str) -> Option<&'static Spec> {

@@ -70,7 +70,7 @@ pub struct Call {
 
 /// One argument: what the registers and the memory behind them say, and what
 /// the file system says of that, if asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Argument {
     /// Decoded value.
     pub value: Value,

@@ -19,22 +19,19 @@ use crate::event::{Action, Answer, Errno, Event, Kind};
 use crate::output::{Effect, Output};
 use crate::tracer::{Handler, Interest, Stopping};
 
-/// Which calls are recorded beyond those that plugins subscribed to.
-pub type Recorded = Stopping;
-
 /// The plugins of a run, and where their answers go.
 #[derive(Debug)]
 pub struct Dispatcher {
     gate: Vec<Plugin>,
     observer: Option<Observer>,
     /// Recorded with their results although no plugin may want them.
-    recorded: Recorded,
+    recorded: Stopping,
     output: Output,
 }
 
 impl Dispatcher {
     /// Takes the plugins in the order in which they are to be asked.
-    pub fn new(plugins: Vec<Plugin>, recorded: Recorded, output: Output) -> io::Result<Self> {
+    pub fn new(plugins: Vec<Plugin>, recorded: Stopping, output: Output) -> io::Result<Self> {
         let (gate, observe): (Vec<_>, Vec<_>) =
             plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
         let observer = if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone())?) };

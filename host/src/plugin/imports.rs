@@ -19,7 +19,7 @@ use crate::event::Event;
 /// The type behind the plugin's `event` handle. There is one event at a time,
 /// so that the handle holds nothing.
 #[derive(Debug)]
-pub struct EventHandle;
+pub(super) struct EventHandle;
 
 const MAX_LOG_BYTES: usize = 4096;
 const LOG_LINES_A_SECOND: u32 = 100;
@@ -33,7 +33,7 @@ const MAX_METRIC_NAME: usize = 64;
 /// What the plugin keeps beyond its own memory: it outlives an instance that
 /// trapped.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub(super) struct Kept {
     state: BTreeMap<String, Vec<u8>>,
     /// Bytes of all keys and values.
     used: usize,
@@ -77,7 +77,7 @@ impl LogBudget {
 
 /// The data of a plugin's store.
 #[derive(Debug)]
-pub struct Context {
+pub(super) struct Context {
     /// The operator's name for the plugin.
     pub name: String,
     /// The event that the plugin is asked about.

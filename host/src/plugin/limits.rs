@@ -25,7 +25,7 @@ const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// Refuses growth past the limits, and remembers that it did: the trap that
 /// follows in the plugin then has a name.
 #[derive(Debug)]
-pub struct Limiter {
+pub(super) struct Limiter {
     memory: usize,
     pub(super) refused: bool,
 }

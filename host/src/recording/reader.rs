@@ -182,35 +182,6 @@ impl Reader {
         self
     }
 
-    /// Reads on a thread of its own, some batches ahead.
-    ///
-    /// # Errors
-    /// If there can be no thread.
-    pub fn in_background(self) -> std::io::Result<Background> {
-        let (sender, batches) = sync_channel(BATCHES_AHEAD);
-        let progress = self.progress();
-        let header = self.header.clone();
-        std::thread::Builder::new().name("trace-reader".into()).spawn(move || self.send_batches(&sender))?;
-        Ok(Background { batches, batch: Vec::new().into_iter(), progress, header })
-    }
-
-    fn send_batches(mut self, sender: &SyncSender<Batch>) {
-        while self.state != State::Done {
-            let mut batch = Vec::with_capacity(BATCH_RECORDS);
-            let mut bytes = 0;
-            while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-                let before = self.lines.given();
-                let Some(record) = self.next() else { break };
-                bytes += self.lines.given() - before;
-                batch.push(record);
-            }
-            // Nobody listens any more: the caller has seen enough.
-            if sender.send(batch).is_err() {
-                return;
-            }
-        }
-    }
-
     fn read_record(&mut self) -> Result<Option<Record>, Problem> {
         loop {
             let line = match self.lines.next() {
@@ -314,50 +285,6 @@ impl Iterator for Reader {
     }
 }
 
-type Batch = Vec<Result<Record, TraceError>>;
-
-/// Records that travel together at most.
-const BATCH_RECORDS: usize = 512;
-/// A batch is also closed when its lines come to this.
-const BATCH_BYTES: u64 = 1 << 20;
-/// Batches that may wait for the caller.
-const BATCHES_AHEAD: usize = 4;
-
-/// A trace that is read on another thread: an iterator of its records.
-/// Dropping it ends that thread.
-#[derive(Debug)]
-pub struct Background {
-    batches: Receiver<Batch>,
-    batch: std::vec::IntoIter<Result<Record, TraceError>>,
-    progress: Arc<Progress>,
-    header: Header,
-}
-
-impl Background {
-    /// How far the reader has come; it is ahead of this iterator.
-    pub fn progress(&self) -> &Progress {
-        &self.progress
-    }
-
-    /// The first line.
-    pub fn header(&self) -> &Header {
-        &self.header
-    }
-}
-
-impl Iterator for Background {
-    type Item = Result<Record, TraceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(record) = self.batch.next() {
-                return Some(record);
-            }
-            self.batch = self.batches.recv().ok()?.into_iter();
-        }
-    }
-}
-
 /// Counts what is read of the file.
 struct Counted<R> {
     input: R,
@@ -393,52 +320,6 @@ impl From<LineError> for Problem {
     }
 }
 
-fn read_header<R: Read>(lines: &mut Lines<R>) -> Result<Header, Problem> {
-    let (line, whole) = match lines.next()? {
-        Line::Last(b"") => return Err(Problem::Empty),
-        Line::Whole(line) => (line, true),
-        Line::Last(line) => (line, false),
-        Line::Broken => {
-            return Err(Problem::Truncated { what: "the compressed data stops in the middle", events: 0 });
-        }
-    };
-    #[derive(Deserialize)]
-    struct Mark<'a> {
-        #[serde(borrow)]
-        tracegate: Option<Text<'a>>,
-        version: Option<u64>,
-        #[serde(borrow)]
-        host: Option<Text<'a>>,
-    }
-    let text = std::str::from_utf8(line).map_err(|_| Problem::NotJson("it is not text".into()))?;
-    let mark: Mark = match serde_json::from_str(text) {
-        Ok(mark) => mark,
-        Err(_) if !whole && text.starts_with("{\"tracegate\":\"trace\"") => {
-            return Err(Problem::Truncated { what: "not even the header is whole", events: 0 });
-        }
-        Err(error) if error.is_data() => return Err(Problem::Foreign("")),
-        Err(error) => return Err(Problem::NotJson(explain(&error))),
-    };
-    match mark.tracegate.as_ref().map(|mark| &*mark.0) {
-        Some("trace") => {}
-        Some("golden") => return Err(Problem::Foreign(" (it is a file of expected verdicts, for --expect)")),
-        _ => return Err(Problem::Foreign("")),
-    }
-    let version = mark.version.ok_or_else(|| Problem::Header("missing field `version`".into()))?;
-    if version > u64::from(VERSION) {
-        let host = mark.host.map_or_else(|| "(unknown)".to_owned(), |host| host.0.into_owned());
-        return Err(Problem::Future { found: version, host });
-    }
-    if version == 0 {
-        return Err(Problem::Header("there is no version 0".into()));
-    }
-    let header: HeaderLine = serde_json::from_str(text).map_err(|error| Problem::Header(explain(&error)))?;
-    if !whole {
-        return Err(Problem::Truncated { what: "there is nothing but the header", events: 0 });
-    }
-    Ok(header.into())
-}
-
 /// The type of a record, from its first bytes if it stands first there.
 fn record_type(text: &str) -> Result<Cow<'_, str>, Problem> {
     if let Some(rest) = text.strip_prefix("{\"type\":\"")
@@ -456,7 +337,10 @@ fn record_type(text: &str) -> Result<Cow<'_, str>, Problem> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
-    serde_json::from_str(text).map_err(|error| Problem::Malformed(explain(&error)))
+    serde_json::from_str(text).map_err(|error| {
+        let empty = text.trim_ascii().is_empty();
+        Problem::Malformed(if empty { "the line is empty".into() } else { explain(&error) })
+    })
 }
 
 /// A JSON error without its line, which is always the first.
@@ -482,238 +366,8 @@ fn step(last: &mut u64, seq: u64) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What decides whether a call is wanted, and what is checked all the same.
-#[derive(Deserialize)]
-struct CallHead<'a> {
-    seq: u64,
-    process: u64,
-    #[serde(borrow)]
-    arch: Text<'a>,
-    nr: u32,
-}
-
-#[derive(Deserialize)]
-struct CallLine<'a> {
-    seq: u64,
-    time_ns: u64,
-    pid: i32,
-    tid: i32,
-    process: u64,
-    #[serde(borrow)]
-    arch: Text<'a>,
-    nr: u32,
-    #[serde(borrow)]
-    syscall: Text<'a>,
-    registers: Registers,
-    #[serde(borrow)]
-    args: Arguments<'a>,
-    result: Option<Signed>,
-    entry_seq: Option<u64>,
-    duration_ns: Option<u64>,
-}
-
-impl CallLine<'_> {
-    fn into_event(
-        self,
-        phase: Phase,
-        process: Arc<Process>,
-        declarations: &mut Declarations,
-        header: &Header,
-    ) -> Result<Record, Problem> {
-        let arch = arch_of(&self.arch.0)?;
-        let spec = declarations.find(arch, self.nr, &self.syscall.0, &self.args, header)?;
-        let call = Call { arch, nr: self.nr, registers: self.registers.0, spec, arguments: self.args.list };
-        let kind = match phase {
-            Phase::Entry => Kind::Entry(call),
-            Phase::Exit => {
-                let missing = |name: &str| Problem::Malformed(format!("missing field `{name}`"));
-                let outcome = Outcome {
-                    result: self.result.ok_or_else(|| missing("result"))?.0,
-                    entry_seq: self.entry_seq.ok_or_else(|| missing("entry_seq"))?,
-                    duration_ns: self.duration_ns.ok_or_else(|| missing("duration_ns"))?,
-                };
-                if outcome.entry_seq >= self.seq {
-                    return Err(Problem::Malformed(format!(
-                        "exit {} says that it was entered at {}, which is not before it",
-                        self.seq, outcome.entry_seq
-                    )));
-                }
-                Kind::Exit(call, outcome)
-            }
-        };
-        Ok(Record::Event(Event::captured(self.seq, self.time_ns, (self.pid, self.tid), kind, process)))
-    }
-}
-
-/// Finds the declaration under which a call was recorded.
-#[derive(Default)]
-struct Declarations {
-    /// Calls that this host declares but the recorder did not, with words for
-    /// arguments: name → that declaration.
-    undeclared: HashMap<&'static str, &'static Spec>,
-}
-
-impl Declarations {
-    fn find(
-        &mut self,
-        arch: Arch,
-        nr: u32,
-        name: &str,
-        args: &Arguments<'_>,
-        header: &Header,
-    ) -> Result<&'static Spec, Problem> {
-        let spec = arch.spec(nr);
-        let same_name = if spec.name.is_empty() { arch.syscall_name(nr) == name } else { spec.name == name };
-        if !same_name {
-            return Err(Problem::Syscall {
-                arch: super::format::arch_name(arch).into(),
-                nr,
-                recorded: name.chars().take(64).collect(),
-                ours: arch.syscall_name(nr).into_owned(),
-                host: header.host.clone(),
-            });
-        }
-        let recorded_as = |spec: &Spec| {
-            args.list.len() == spec.args.len()
-                && spec.args.iter().zip(&args.names).all(|(arg, name)| name.as_deref() == Some(arg.name))
-        };
-        if recorded_as(spec) {
-            return Ok(spec);
-        }
-        // A number that no kernel has gets the declaration of the undeclared.
-        let words = arch.spec(u32::MAX).args;
-        if recorded_as(&Spec { name: spec.name, args: words, changes: Changes::Nothing }) {
-            return Ok(self.undeclared(spec.name, words));
-        }
-        let names = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
-        Err(Problem::Arguments {
-            syscall: name.to_owned(),
-            recorded: names(&mut args.names.iter().take(args.list.len()).map(|name| name.as_deref().unwrap_or("?")))
-                .chars()
-                .take(256)
-                .collect(),
-            ours: names(&mut spec.args.iter().map(|arg| arg.name)),
-            host: header.host.clone(),
-        })
-    }
-
-    /// A declaration that lives as long as the program, as [`Call`] wants it.
-    /// There are never more than names of system calls.
-    fn undeclared(&mut self, name: &'static str, args: &'static [crate::decode::Arg]) -> &'static Spec {
-        static KEPT: Mutex<Vec<&'static Spec>> = Mutex::new(Vec::new());
-        self.undeclared.entry(name).or_insert_with(|| {
-            let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(spec) = kept.iter().find(|spec| spec.name == name) {
-                return spec;
-            }
-            let spec: &'static Spec = Box::leak(Box::new(Spec { name, args, changes: Changes::Nothing }));
-            kept.push(spec);
-            spec
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct ProcessEventLine {
-    seq: u64,
-    time_ns: u64,
-    pid: i32,
-    tid: i32,
-    process: u64,
-    child: Option<i32>,
-    thread: Option<bool>,
-    previous_exe: Option<Bytes>,
-    code: Option<u8>,
-    signal: Option<u8>,
-}
-
-impl ProcessEventLine {
-    fn into_event(self, name: &str, process: Arc<Process>) -> Result<Record, Problem> {
-        let missing = |name: &str| Problem::Malformed(format!("missing field `{name}`"));
-        let what = match name {
-            "process_fork" => ProcessEvent::Forked {
-                child: self.child.ok_or_else(|| missing("child"))?,
-                thread: self.thread.ok_or_else(|| missing("thread"))?,
-            },
-            "process_exec" => ProcessEvent::Executed {
-                previous_exe: self.previous_exe.ok_or_else(|| missing("previous_exe"))?.0,
-            },
-            _ => ProcessEvent::Exited(match (self.code, self.signal) {
-                (Some(code), None) => ExitStatus::Code(code),
-                (None, Some(signal)) => ExitStatus::Signal(signal),
-                (Some(_), Some(_)) => {
-                    return Err(Problem::Malformed("an exit has a `code` or a `signal`, not both".into()));
-                }
-                (None, None) => return Err(missing("code")),
-            }),
-        };
-        let ids = (self.pid, self.tid);
-        Ok(Record::Event(Event::captured(self.seq, self.time_ns, ids, Kind::Process(what), process)))
-    }
-}
-
 #[derive(Deserialize)]
 struct EndLine {
     events: u64,
     dropped: u64,
-}
-
-#[derive(Deserialize)]
-struct ProcessLine {
-    id: u64,
-    pid: i32,
-    parent: i32,
-    start_time: u64,
-    exe: Bytes,
-    comm: Bytes,
-    argv: Bounded<Bytes, 65_536>,
-    cwd: Bytes,
-    uids: [u32; 4],
-    gids: [u32; 4],
-    capabilities: Word,
-    container: Option<String>,
-}
-
-/// Processes that the trace has described.
-#[derive(Default)]
-struct Processes {
-    /// Id → process and size of its line. Ids are small by the format.
-    entries: Vec<Option<(Arc<Process>, usize)>>,
-    bytes: usize,
-}
-
-impl Processes {
-    fn get(&self, id: u64) -> Result<Arc<Process>, Problem> {
-        let entry = usize::try_from(id).ok().and_then(|id| self.entries.get(id)?.as_ref());
-        entry.map(|(process, _)| Arc::clone(process)).ok_or(Problem::UnknownProcess(id))
-    }
-
-    fn set(&mut self, line: ProcessLine, size: usize) -> Result<(), Problem> {
-        if line.id == 0 || line.id > u64::from(MAX_PROCESSES) {
-            return Err(Problem::ProcessId(line.id));
-        }
-        let id = line.id as usize;
-        if self.entries.len() <= id {
-            self.entries.resize(id + 1, None);
-        }
-        let process = Process {
-            pid: line.pid,
-            parent: line.parent,
-            start_time: line.start_time,
-            exe: line.exe.0,
-            comm: line.comm.0,
-            argv: line.argv.0.into_iter().map(|bytes| bytes.0).collect(),
-            cwd: line.cwd.0,
-            uids: line.uids,
-            gids: line.gids,
-            capabilities: line.capabilities.0,
-            container: line.container,
-        };
-        let before = self.entries[id].replace((Arc::new(process), size)).map_or(0, |(_, size)| size);
-        self.bytes = self.bytes + size - before;
-        if self.bytes > MAX_PROCESS_BYTES {
-            return Err(Problem::ProcessTable);
-        }
-        Ok(())
-    }
 }

@@ -134,7 +134,7 @@ fn a_trace_looks_as_documented() {
     let line = |index| trace.lines().nth(index).unwrap();
     insta::assert_snapshot!(line(0), @r#"{"tracegate":"trace","version":1,"host":"0.1.0","arch":"x86_64","started":1763837000000000000,"command":["cat",{"base64":"L3RtcC//"}],"plugins":["sensitive-files"]}"#);
     insta::assert_snapshot!(line(1), @r#"{"type":"process","id":1,"pid":7,"parent":1,"start_time":123456,"exe":"/usr/bin/dash","comm":"sh","argv":["sh","-c","cat /etc/shadow"],"cwd":"/root","uids":[0,0,0,0],"gids":[0,0,0,0],"capabilities":"0x1ffffffffff"}"#);
-    insta::assert_snapshot!(line(2), @"");
+    insta::assert_snapshot!(line(2), @r#"{"type":"entry","seq":1,"time_ns":1763837000123456790,"pid":7,"tid":7,"process":1,"arch":"x86_64","nr":257,"syscall":"openat","registers":["0xffffff9c","0x7ffe12345678","0x80000","0x0","0x7f0000000000","0x0"],"args":[{"name":"dirfd","kind":"fd","value":-100,"text":"AT_FDCWD"},{"name":"pathname","kind":"path","value":"/etc/shadow","text":"\"/etc/shadow\"","path":{"path":"/etc/shadow","state":"exists"}},{"name":"flags","kind":"flags","value":"0x80000","text":"O_RDONLY|O_CLOEXEC"},{"name":"mode","kind":"absent","text":"NULL"}]}"#);
     insta::assert_snapshot!(line(3), @r#"{"type":"verdict","seq":1,"plugin":"sensitive-files","mode":"monitor","action":"deny","errno":"EACCES","alerts":[{"rule":"sensitive-read","severity":"high","message":"m","fields":{"path":"/etc/shadow"}}]}"#);
     assert!(line(4).ends_with(r#""result":-13,"errno":"EACCES","entry_seq":1,"duration_ns":12345}"#), "{}", line(4));
     insta::assert_snapshot!(line(5), @r#"{"type":"process_exit","seq":9,"time_ns":5,"pid":7,"tid":7,"process":1,"code":1}"#);
@@ -294,19 +294,19 @@ fn unwanted_calls_are_skipped_but_counted() {
 
 #[test]
 fn what_is_no_trace_is_named() {
-    insta::assert_snapshot!(error(""), @"");
-    insta::assert_snapshot!(error("\u{7f}ELF\n"), @"");
-    insta::assert_snapshot!(error(b"\x7fELF\xff\n"), @"");
-    insta::assert_snapshot!(error("{\"time\":1,\"syscall\":\"open\"}\n"), @"");
-    insta::assert_snapshot!(error("[1]\n"), @"");
-    insta::assert_snapshot!(error("{\"tracegate\":\"golden\",\"version\":1}\n"), @"");
-    insta::assert_snapshot!(error("{\"tracegate\":\"trace\",\"version\":2,\"host\":\"3.1.4\"}\n"), @"");
-    insta::assert_snapshot!(error("{\"tracegate\":\"trace\"}\n"), @"");
-    insta::assert_snapshot!(error("{\"tracegate\":\"trace\",\"version\":1,\"host\":\"0.1.0\"}\n"), @"");
-    insta::assert_snapshot!(error("{\"tracegate\":\"trace\",\"ver"), @"");
+    insta::assert_snapshot!(error(""), @"t.jsonl: not a trace: the file is empty; make one with `host record -o TRACE -- CMD`");
+    insta::assert_snapshot!(error("\u{7f}ELF\n"), @"t.jsonl:1: not a trace: the first line is not JSON (expected value, in column 1); make one with `host record -o TRACE -- CMD`");
+    insta::assert_snapshot!(error(b"\x7fELF\xff\n"), @"t.jsonl:1: not a trace: the first line is not JSON (it is not text); make one with `host record -o TRACE -- CMD`");
+    insta::assert_snapshot!(error("{\"time\":1,\"syscall\":\"open\"}\n"), @r#"t.jsonl:1: not a trace: the first line has no "tracegate":"trace"; make one with `host record -o TRACE -- CMD`"#);
+    insta::assert_snapshot!(error("[1]\n"), @r#"t.jsonl:1: not a trace: the first line has no "tracegate":"trace"; make one with `host record -o TRACE -- CMD`"#);
+    insta::assert_snapshot!(error("{\"tracegate\":\"golden\",\"version\":1}\n"), @r#"t.jsonl:1: not a trace: the first line has no "tracegate":"trace" (it is a file of expected verdicts, for --expect); make one with `host record -o TRACE -- CMD`"#);
+    insta::assert_snapshot!(error("{\"tracegate\":\"trace\",\"version\":2,\"host\":\"3.1.4\"}\n"), @"t.jsonl:1: the trace has format version 2, this host reads up to version 1; use host 3.1.4 or later");
+    insta::assert_snapshot!(error("{\"tracegate\":\"trace\"}\n"), @"t.jsonl:1: the header is wrong: missing field `version`");
+    insta::assert_snapshot!(error("{\"tracegate\":\"trace\",\"version\":1,\"host\":\"0.1.0\"}\n"), @"t.jsonl:1: the header is wrong: missing field `arch`, in column 48");
+    insta::assert_snapshot!(error("{\"tracegate\":\"trace\",\"ver"), @"t.jsonl:1: the trace is cut off: not even the header is whole; its first 0 events are whole. The recorder was killed or the copy is incomplete; --allow-truncated goes on with what is there");
     let missing = Reader::open(Path::new("/no/such/trace")).unwrap_err();
-    insta::assert_snapshot!(missing, @"");
-    insta::assert_snapshot!(Reader::open(Path::new("/tmp")).unwrap_err(), @"");
+    insta::assert_snapshot!(missing, @"/no/such/trace: cannot open the trace: No such file or directory (os error 2)");
+    insta::assert_snapshot!(Reader::open(Path::new("/tmp")).unwrap_err(), @"/tmp: cannot open the trace: is a directory");
 }
 
 #[test]
@@ -316,32 +316,32 @@ fn what_is_wrong_in_a_line_is_named() {
         assert!(trace.contains(from), "{from}");
         error(trace.replacen(from, to, 1))
     };
-    insta::assert_snapshot!(change("\"nr\":257,", ""), @"");
-    insta::assert_snapshot!(change("\"nr\":257", "\"nr\":-1"), @"");
-    insta::assert_snapshot!(change("\"nr\":257,", "\"nr\":257,,"), @"");
-    insta::assert_snapshot!(change("\"arch\":\"x86_64\",\"nr\"", "\"arch\":\"vax\",\"nr\""), @"");
-    insta::assert_snapshot!(change("\"syscall\":\"openat\"", "\"syscall\":\"openatx\""), @"");
-    insta::assert_snapshot!(change("\"name\":\"flags\"", "\"name\":\"flag\""), @"");
-    insta::assert_snapshot!(change("\"kind\":\"flags\"", "\"kind\":\"flog\""), @"");
-    insta::assert_snapshot!(change("\"kind\":\"flags\",\"value\":\"0x80000\"", "\"kind\":\"flags\",\"value\":524288"), @"");
-    insta::assert_snapshot!(change("\"process\":1,\"arch\"", "\"process\":2,\"arch\""), @"");
-    insta::assert_snapshot!(change("\"process\":1,\"arch\"", "\"process\":18446744073709551615,\"arch\""), @"");
-    insta::assert_snapshot!(change("\"type\":\"process\",\"id\":1", "\"type\":\"process\",\"id\":70000"), @"");
-    insta::assert_snapshot!(change("\"type\":\"exit\",\"seq\":2", "\"type\":\"exit\",\"seq\":1"), @"");
-    insta::assert_snapshot!(change("\"entry_seq\":1", "\"entry_seq\":2"), @"");
-    insta::assert_snapshot!(change("\"type\":\"exit\"", "\"type\":\"leave\""), @"");
-    insta::assert_snapshot!(change("{\"type\":\"exit\",", "{"), @"");
-    insta::assert_snapshot!(change("\"code\":1", "\"code\":1,\"signal\":9"), @"");
-    insta::assert_snapshot!(change("\"type\":\"verdict\",\"seq\":1", "\"type\":\"verdict\",\"seq\":2"), @"");
-    insta::assert_snapshot!(change("\"errno\":\"EACCES\",\"alerts\"", "\"errno\":\"EFOO\",\"alerts\""), @"");
-    insta::assert_snapshot!(change("\"errno\":\"EACCES\",\"alerts\"", "\"alerts\""), @"");
-    insta::assert_snapshot!(change("\"events\":3", "\"events\":4"), @"");
-    insta::assert_snapshot!(change("\n{\"type\":\"entry\"", "\n\n{\"type\":\"entry\""), @"");
-    insta::assert_snapshot!(error(trace.clone() + &trace), @"");
-    insta::assert_snapshot!(error([trace.as_bytes(), b"{"].concat()), @"");
+    insta::assert_snapshot!(change("\"nr\":257,", ""), @"t.jsonl:3: missing field `nr`, in column 521");
+    insta::assert_snapshot!(change("\"nr\":257", "\"nr\":-1"), @"t.jsonl:3: invalid value: integer `-1`, expected u32, in column 105");
+    insta::assert_snapshot!(change("\"nr\":257,", "\"nr\":257,,"), @"t.jsonl:3: key must be a string, in column 108");
+    insta::assert_snapshot!(change("\"arch\":\"x86_64\",\"nr\"", "\"arch\":\"vax\",\"nr\""), @r#"t.jsonl:3: unknown architecture "vax""#);
+    insta::assert_snapshot!(change("\"syscall\":\"openat\"", "\"syscall\":\"openatx\""), @r#"t.jsonl:3: system call 257 of x86_64 is recorded as "openatx" but is "openat" to this host; replay with the host version that recorded it, 0.1.0"#);
+    insta::assert_snapshot!(change("\"name\":\"flags\"", "\"name\":\"flag\""), @"t.jsonl:3: openat is recorded with the arguments (dirfd, pathname, flag, mode) but has (dirfd, pathname, flags, mode) to this host; replay with the host version that recorded it, 0.1.0");
+    insta::assert_snapshot!(change("\"kind\":\"flags\"", "\"kind\":\"flog\""), @r#"t.jsonl:3: unknown kind of argument "flog", in column 434"#);
+    insta::assert_snapshot!(change("\"kind\":\"flags\",\"value\":\"0x80000\"", "\"kind\":\"flags\",\"value\":524288"), @r#"t.jsonl:3: invalid type: integer `524288`, expected a text such as "0x1f" (at most 16 digits), in column 450"#);
+    insta::assert_snapshot!(change("\"process\":1,\"arch\"", "\"process\":2,\"arch\""), @"t.jsonl:3: the event refers to process 2, which no line before describes");
+    insta::assert_snapshot!(change("\"process\":1,\"arch\"", "\"process\":18446744073709551615,\"arch\""), @"t.jsonl:3: the event refers to process 18446744073709551615, which no line before describes");
+    insta::assert_snapshot!(change("\"type\":\"process\",\"id\":1", "\"type\":\"process\",\"id\":70000"), @"t.jsonl:2: process entry with id 70000; ids go from 1 to 65535");
+    insta::assert_snapshot!(change("\"type\":\"exit\",\"seq\":2", "\"type\":\"exit\",\"seq\":1"), @"t.jsonl:5: event 1 comes after event 1; numbers must rise from 1");
+    insta::assert_snapshot!(change("\"entry_seq\":1", "\"entry_seq\":2"), @"t.jsonl:5: exit 2 says that it was entered at 2, which is not before it");
+    insta::assert_snapshot!(change("\"type\":\"exit\"", "\"type\":\"leave\""), @r#"t.jsonl:5: unknown record type "leave"; version 1 has no such record"#);
+    insta::assert_snapshot!(change("{\"type\":\"exit\",", "{"), @"t.jsonl:5: missing field `type`, in column 579");
+    insta::assert_snapshot!(change("\"code\":1", "\"code\":1,\"signal\":9"), @"t.jsonl:6: an exit has a `code` or a `signal`, not both");
+    insta::assert_snapshot!(change("\"type\":\"verdict\",\"seq\":1", "\"type\":\"verdict\",\"seq\":2"), @"t.jsonl:4: a verdict on event 2, but the last event is 1");
+    insta::assert_snapshot!(change("\"errno\":\"EACCES\",\"alerts\"", "\"errno\":\"EFOO\",\"alerts\""), @r#"t.jsonl:4: "EFOO" is no errno: give a name such as EACCES, or a number from 1 to 133, in column 100"#);
+    insta::assert_snapshot!(change("\"errno\":\"EACCES\",\"alerts\"", "\"alerts\""), @r#"t.jsonl:4: the action is "deny", but there is no errno"#);
+    insta::assert_snapshot!(change("\"events\":3", "\"events\":4"), @"t.jsonl:7: the end says 4 events but there were 3; the trace has been edited or damaged");
+    insta::assert_snapshot!(change("\n{\"type\":\"entry\"", "\n\n{\"type\":\"entry\""), @"t.jsonl:3: the line is empty");
+    insta::assert_snapshot!(error(trace.clone() + &trace), @"t.jsonl:8: there is more after the end line; traces cannot be joined");
+    insta::assert_snapshot!(error([trace.as_bytes(), b"{"].concat()), @"t.jsonl:8: there is more after the end line; traces cannot be joined");
     let latin = trace.replacen("sensitive-read", "s\u{1}", 1).into_bytes();
     let latin: Vec<u8> = latin.into_iter().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
-    insta::assert_snapshot!(error(latin), @"");
+    insta::assert_snapshot!(error(latin), @"t.jsonl:4: the line is not UTF-8 (from byte 124)");
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn truncation_is_told_from_damage() {
         assert!(problem.is_truncated());
         assert!(problem.to_string().contains(what), "{problem}");
     }
-    insta::assert_snapshot!(error(&trace[..end]), @"");
+    insta::assert_snapshot!(error(&trace[..end]), @"t.jsonl:7: the trace is cut off: there is no end line; its first 3 events are whole. The recorder was killed or the copy is incomplete; --allow-truncated goes on with what is there");
     // All but the last line end is as good as whole.
     assert!(read(trace.trim_end()).is_ok());
     // Every cut gives whole events and then this error, no other.
@@ -389,7 +389,7 @@ fn truncated_zstd_gives_what_is_whole() {
         let problem = problem.unwrap();
         assert!(problem.is_truncated(), "{problem}");
         if events == 100 {
-            insta::assert_snapshot!(problem, @"");
+            insta::assert_snapshot!(problem, @"t:103: the trace is cut off: the compressed data stops in the middle; its first 100 events are whole. The recorder was killed or the copy is incomplete; --allow-truncated goes on with what is there");
             break;
         }
         assert!(Instant::now() < deadline, "only {events} events came through");

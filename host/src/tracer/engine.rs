@@ -109,7 +109,8 @@ impl<'h> Engine<'h> {
     fn new(handler: &'h mut dyn Handler, root: pid_t, processes: bool) -> Self {
         let mut task = Task::new(root);
         if processes {
-            task.exe = procfs::process(root).exe;
+            // The child is our own fork until it executes its program.
+            task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
         Self { handler, tasks: Tasks::from([(root, task)]), root, ended: None, processes, seq: 0, generation: 0 }
     }
@@ -151,22 +152,23 @@ impl<'h> Engine<'h> {
 
     fn entry(&mut self, stop: Stopped) {
         let Ok(Some(info)) = stop.call() else { return stop.resume(0) };
-        let nr = info.nr as u32;
-        let Some(arch) = Arch::from_audit(info.audit, nr) else {
+        let memory = TraceeMemory(stop.tid());
+        let Some(arch) = Arch::from_audit(info.audit, info.nr as u32) else {
             // Numbers of an ABI that we do not know: nothing can be judged.
             let _gone = stop.deny(libc::ENOSYS as u16);
             return stop.resume(0);
         };
+        let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &memory);
         let spec = arch.spec(nr);
         match self.keep_children_traced(&stop, arch, spec, &info) {
             Ok(false) => {}
             Ok(true) | Err(Gone) => return stop.resume(0),
         }
-        let interest = self.handler.interest(arch, nr, &info.args);
+        let interest = self.handler.interest(arch, nr, &args);
         if interest == Interest::default() && spec.changes == Changes::Nothing {
             return stop.resume(0);
         }
-        let call = decode::decode(arch, nr, info.args, &TraceeMemory(stop.tid()));
+        let call = decode::decode(arch, nr, args, &memory);
         let event = Arc::new(self.event(stop.tid(), Kind::Entry(call)));
         let denied = if interest.judge { self.handler.judge(&event) } else { None };
         if interest.observe || interest.exit {

@@ -7,7 +7,7 @@ use std::io::Read;
 use bstr::{BString, ByteSlice};
 use libc::pid_t;
 
-use super::resolve::proc_path;
+use super::resolve::{self, proc_path};
 use super::sys;
 use crate::event::Process;
 
@@ -26,8 +26,7 @@ fn read(tid: pid_t, entry: &str, limit: u64) -> Vec<u8> {
 }
 
 fn link(tid: pid_t, entry: &str) -> BString {
-    let mut buffer = [0; libc::PATH_MAX as usize];
-    sys::readlinkat(libc::AT_FDCWD, &proc_path(tid, entry), &mut buffer).map(BString::from).unwrap_or_default()
+    resolve::read_link(libc::AT_FDCWD, &proc_path(tid, entry)).unwrap_or_default()
 }
 
 /// The process that thread `tid` belongs to, with that thread's credentials.

@@ -18,10 +18,10 @@
 //! leads *now*; that it still leads there when the kernel runs the call is
 //! not in its power.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bstr::{BString, ByteSlice};
 use libc::{c_int, pid_t};
@@ -75,15 +75,26 @@ pub(super) fn proc_path(tid: pid_t, entry: &str) -> CString {
 /// The name of what a descriptor of our own refers to, from the root of its
 /// mount namespace.
 pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
-    let path = own_descriptor_path(fd.as_raw_fd());
-    let mut buffer = [0; libc::PATH_MAX as usize];
-    sys::readlinkat(libc::AT_FDCWD, &path, &mut buffer).map(BString::from)
+    // Kept open: looking up three directories anew costs as much as the rest.
+    static OWN: OnceLock<Option<OwnedFd>> = OnceLock::new();
+    let open = || sys::openat(libc::AT_FDCWD, c"/proc/self/fd", NAMING | libc::O_DIRECTORY).ok();
+    let own = OWN.get_or_init(open).as_ref().ok_or(io::ErrorKind::NotFound)?;
+    let mut digits = [0; 16];
+    write!(&mut digits[..15], "{}", fd.as_raw_fd()).expect("a descriptor has at most ten digits");
+    let name = CStr::from_bytes_until_nul(&digits).expect("the last byte is NUL");
+    read_link(own.as_raw_fd(), name)
 }
 
-fn own_descriptor_path(fd: c_int) -> CString {
-    let mut text = Vec::with_capacity(32);
-    write!(text, "/proc/self/fd/{fd}").expect("a vector takes all that is written");
-    CString::new(text).expect("digits and a literal without NUL")
+/// The content of a link. Most are short, so that a whole page need not be
+/// cleared for each.
+pub(super) fn read_link(directory: c_int, name: &CStr) -> io::Result<BString> {
+    let mut short = [0; 256];
+    let found = sys::readlinkat(directory, name, &mut short)?;
+    if found.len() < 256 {
+        return Ok(found.into());
+    }
+    let mut long = [0; libc::PATH_MAX as usize];
+    sys::readlinkat(directory, name, &mut long).map(BString::from)
 }
 
 /// What descriptor `fd` of task `tid` refers to, as `/proc/TID/fd` names it.
@@ -93,8 +104,7 @@ pub(super) fn descriptor(tid: pid_t, fd: c_int) -> Option<BString> {
         fd if fd < 0 => return None,
         fd => proc_path(tid, &format!("fd/{fd}")),
     };
-    let mut buffer = [0; libc::PATH_MAX as usize];
-    sys::readlinkat(libc::AT_FDCWD, &path, &mut buffer).ok().map(BString::from)
+    read_link(libc::AT_FDCWD, &path).ok()
 }
 
 /// Where path argument `index` of `call` leads.
@@ -114,7 +124,7 @@ pub(super) fn path_argument(ids: Ids, root: &io::Result<Root>, call: &Call, inde
     };
     if name.is_empty() {
         let means_directory = matches!(call.arguments[index].value, Value::Absent)
-            || rule.empty.is_some_and(|(argument, bit)| scalar(call, argument) & bit != 0);
+            || rule.empty.is_some_and(|(argument, bit)| bit == 0 || scalar(call, argument) & bit != 0);
         return match descriptor(ids.tid, directory) {
             Some(path) if means_directory => ResolvedPath { path, state: PathState::Exists },
             _ => unresolved(BString::default()),
@@ -132,7 +142,8 @@ fn follows(call: &Call, follow: Follow) -> bool {
     let open = |flags: u64| {
         let flags = flags as c_int;
         let exclusive = libc::O_CREAT | libc::O_EXCL;
-        flags & libc::O_NOFOLLOW == 0 && flags & exclusive != exclusive
+        // With O_PATH the kernel drops all flags but a few (open(2)).
+        flags & libc::O_NOFOLLOW == 0 && (flags & libc::O_PATH != 0 || flags & exclusive != exclusive)
     };
     match follow {
         Follow::Always => true,
@@ -242,8 +253,8 @@ impl Request<'_> {
 fn independent_name(fd: &OwnedFd) -> Option<BString> {
     use std::os::fd::AsFd;
     let name = name_of(fd.as_fd()).ok()?;
-    let ours = std::process::id().to_string();
-    let crossed = name.split_str("/").any(|component| component == ours.as_bytes());
+    static OURS: LazyLock<String> = LazyLock::new(|| std::process::id().to_string());
+    let crossed = name.split_str("/").any(|component| component == OURS.as_bytes());
     (name.starts_with(b"/") && !crossed).then_some(name)
 }
 

@@ -12,8 +12,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-use libc::{c_int, pid_t, sigaction, sigset_t};
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use libc::{c_int, pid_t, sigset_t};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
 
 /// From the keyboard: the program gets them too.
 const IGNORED: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
@@ -22,7 +22,7 @@ const FORWARDED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1
 
 struct Inherited {
     mask: sigset_t,
-    dispositions: Vec<(c_int, sigaction)>,
+    dispositions: Vec<(c_int, libc::sigaction)>,
 }
 
 static INHERITED: OnceLock<Inherited> = OnceLock::new();
@@ -35,7 +35,7 @@ pub(super) fn prepare() -> io::Result<()> {
     for number in IGNORED.iter().map(|signal| *signal as c_int).chain([libc::SIGCHLD, libc::SIGPIPE]) {
         // SAFETY: sigaction fills the structure, integers and a function
         // pointer that is only passed back.
-        let mut old: sigaction = unsafe { std::mem::zeroed() };
+        let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
         if unsafe { libc::sigaction(number, std::ptr::null(), &raw mut old) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -54,8 +54,10 @@ pub(super) fn prepare() -> io::Result<()> {
         // SAFETY: ignoring runs no code of ours.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
+    // wait tells of stops; a signal for each would be work for nothing.
+    let quiet = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDSTOP, SigSet::empty());
     // SAFETY: likewise.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    unsafe { sigaction(Signal::SIGCHLD, &quiet) }?;
     forwarded().thread_block()?;
     Ok(())
 }

@@ -89,6 +89,7 @@ pub(super) fn get_registers(tid: pid_t) -> io::Result<libc::user_regs_struct> {
 }
 
 /// Writes a register set.
+#[cfg(target_arch = "aarch64")]
 pub(super) fn set_registers(tid: pid_t, registers: &libc::user_regs_struct) -> io::Result<()> {
     let mut iov = libc::iovec {
         iov_base: std::ptr::from_ref(registers).cast_mut().cast(),

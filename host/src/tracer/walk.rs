@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use bstr::{BStr, BString, ByteSlice};
 use libc::c_int;
 
-use super::resolve::{Ids, Root, join, name_of, proc_path};
+use super::resolve::{Ids, Root, join, name_of, proc_path, read_link};
 use super::sys;
 use crate::event::{PathState, ResolvedPath};
 
@@ -122,8 +122,7 @@ impl Walk {
                 }
             }
         }
-        let mut buffer = [0; libc::PATH_MAX as usize];
-        let target = sys::readlinkat(link.as_raw_fd(), c"", &mut buffer)?.to_vec();
+        let target = read_link(link.as_raw_fd(), c"")?;
         if target.starts_with(b"/") {
             self.here = self.root.try_clone()?;
         }

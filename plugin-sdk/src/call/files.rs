@@ -147,7 +147,7 @@ impl<'c> Chmod<'c> {
         first(self.call, u8::from(self.is_at()))
     }
 
-    fn is_at(&self) -> bool {
+    fn is_at(self) -> bool {
         matches!(self.call.known(), Some(K::Fchmodat | K::Fchmodat2))
     }
 
@@ -170,7 +170,7 @@ impl<'c> Chown<'c> {
         first(self.call, u8::from(self.is_at()))
     }
 
-    fn is_at(&self) -> bool {
+    fn is_at(self) -> bool {
         self.call.known() == Some(K::Fchownat)
     }
 

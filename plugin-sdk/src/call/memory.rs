@@ -90,7 +90,9 @@ impl RemoteMemory<'_> {
 impl Call<'_> {
     /// A call that maps memory or a file.
     pub fn mmap(&self) -> Option<Map<'_>> {
-        matches!(self.known()?, K::Mmap | K::Mmap2).then_some(Map { call: self })
+        // i386's own `mmap` has one argument, a structure.
+        let is_map = matches!(self.known()?, K::Mmap | K::Mmap2) && self.arguments().len() == 6;
+        is_map.then_some(Map { call: self })
     }
 
     /// A call that changes the protection of memory.

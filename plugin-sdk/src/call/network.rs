@@ -25,8 +25,8 @@ impl SocketAddress {
                 Some(SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), v4.port))
             }
             Self::Ipv6(v6) => {
-                let (a, b, c, d, e, f, g, h) = v6.address;
-                Some(SocketAddr::new(Ipv6Addr::new(a, b, c, d, e, f, g, h).into(), v6.port))
+                let groups: [u16; 8] = v6.address.into();
+                Some(SocketAddr::new(Ipv6Addr::from(groups).into(), v6.port))
             }
             _ => None,
         }
@@ -206,7 +206,7 @@ impl<'c> Send<'c> {
         self.call.number(if self.call.known() == Some(K::Sendmsg) { 2 } else { 3 })
     }
 
-    fn messages(&self) -> Option<&'c [Message]> {
+    fn messages(self) -> Option<&'c [Message]> {
         match self.call.value(1) {
             Some(Value::Messages(messages)) => Some(messages),
             _ => None,

@@ -51,7 +51,7 @@ impl<'c> Exec<'c> {
         if self.first() == 1 { self.call.number(4) } else { 0 }
     }
 
-    fn first(&self) -> u8 {
+    fn first(self) -> u8 {
         u8::from(self.call.known() == Some(K::Execveat))
     }
 }

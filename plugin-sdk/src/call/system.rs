@@ -5,6 +5,7 @@ use crate::Call;
 use crate::bindings::tracegate::plugin::types::ResolvedPath;
 use crate::known::Known as K;
 use crate::paths::PathArgument;
+use crate::{Value, access};
 
 view! {
     /// `mount`. The calls of the newer interface (`open_tree`, `move_mount`,
@@ -35,9 +36,19 @@ impl<'c> Mount<'c> {
         self.call.number(3)
     }
 
-    /// Options of the file system; none if they are not text.
+    /// True if something is mounted, moved or bound, false if only options or
+    /// propagation change.
+    pub fn is_new(&self) -> bool {
+        !access::remount(self.flags())
+    }
+
+    /// Options of the file system; empty if there are none, `None` if they
+    /// could not be read.
     pub fn data(&self) -> Option<&'c str> {
-        self.call.text(4)
+        match self.call.value(4) {
+            Some(Value::Absent) => Some(""),
+            _ => self.call.text(4),
+        }
     }
 }
 

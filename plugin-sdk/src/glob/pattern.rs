@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// Most alternatives that braces may unfold to.
 const MOST_ALTERNATIVES: usize = 256;
-/// Longest pattern: that of a path (PATH_MAX).
+/// Longest pattern: that of a path (`PATH_MAX`).
 const LONGEST: usize = 4096;
 
 /// A pattern for absolute paths; see the [module](super).
@@ -195,10 +195,11 @@ fn component(name: &str) -> Result<Component, GlobError> {
             c => Token::Char(c),
         });
     }
-    let literal: Option<String> = tokens.iter().map(|token| match token {
+    let char = |token: &Token| match token {
         Token::Char(c) => Some(*c),
         _ => None,
-    }).collect();
+    };
+    let literal: Option<String> = tokens.iter().map(char).collect();
     Ok(match literal {
         Some(name) => Component::Name(name.into()),
         None => Component::Wild(tokens.into()),
@@ -350,6 +351,7 @@ impl Token {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

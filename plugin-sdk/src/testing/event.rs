@@ -428,15 +428,13 @@ impl Source for Event {
 /// An address for [`Event::connect`] and the like: `192.0.2.1:443`,
 /// `[::1]:53`, `unix:/run/x.sock`, `unix:@abstract`.
 pub(super) fn address(text: &str) -> SocketAddress {
-    match text.strip_prefix("unix:") {
-        Some(name) => match name.strip_prefix('@') {
+    if let Some(name) = text.strip_prefix("unix:") {
+        return match name.strip_prefix('@') {
             Some(name) => SocketAddress::UnixAbstract(name.to_owned()),
             None if name.is_empty() => SocketAddress::UnixUnnamed,
             None => SocketAddress::UnixPath(name.to_owned()),
-        },
-        None => {
-            let address = text.parse::<std::net::SocketAddr>();
-            address.unwrap_or_else(|_| panic!("{text:?} is not ADDRESS:PORT, unix:PATH or unix:@NAME")).into()
-        }
+        };
     }
+    let address = text.parse::<std::net::SocketAddr>();
+    address.unwrap_or_else(|_| panic!("{text:?} is not ADDRESS:PORT, unix:PATH or unix:@NAME")).into()
 }

@@ -49,6 +49,7 @@ pub(crate) fn keys(prefix: &str) -> Vec<String> {
     HOST.with_borrow(|host| host.state.keys().filter(|key| key.starts_with(prefix)).take(1000).cloned().collect())
 }
 
+#[allow(clippy::cast_precision_loss, reason = "a test counts to less than 2^52")]
 pub(crate) fn add(name: &str, amount: u64) {
     HOST.with_borrow_mut(|host| *host.metrics.entry(name.to_owned()).or_default() += amount as f64);
 }

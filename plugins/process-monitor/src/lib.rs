@@ -67,7 +67,7 @@ impl Plugin for ProcessMonitor {
         if path.state != PathState::Exists && exec.argument().defect().is_none() {
             return Verdict::deny(Errno::ENOENT);
         }
-        Verdict::deny(errno).alert(report::refused(event, &exec, path.as_str()))
+        Verdict::deny(errno).alert(report::refused(event, exec, path.as_str()))
     }
 
     fn on_process(&mut self, event: &ProcessEvent<'_>) -> Vec<Alert> {

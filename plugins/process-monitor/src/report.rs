@@ -27,7 +27,7 @@ pub(crate) fn unexpected(event: &ProcessEvent<'_>) -> Alert {
 }
 
 /// The same, before it runs. `exe` is what would be run.
-pub(crate) fn refused(event: &Entry<'_>, exec: &Exec<'_>, exe: &str) -> Alert {
+pub(crate) fn refused(event: &Entry<'_>, exec: Exec<'_>, exe: &str) -> Alert {
     let process = event.process();
     let why = reason(exe);
     Alert::new("unexpected-program")

@@ -1,7 +1,7 @@
 //! One call → one verdict.
 
 use plugin_sdk::call::Mount;
-use plugin_sdk::constants::{MS_BIND, MS_MOVE, MS_REMOUNT};
+use plugin_sdk::constants::{MS_BIND, MS_MOVE};
 use plugin_sdk::prelude::*;
 use plugin_sdk::{PathArgument, Value};
 
@@ -73,8 +73,9 @@ fn reaches_down(access: Access, event: &Entry<'_>) -> bool {
 
 /// The directories of an overlay show their files where it is mounted.
 fn judge_overlay(rules: &Rules, mount: Mount<'_>, answer: &mut Answer<'_, '_>) {
-    let is_new = mount.flags() & (MS_REMOUNT | MS_BIND | MS_MOVE) == 0;
-    if !is_new || mount.kind().is_some_and(|kind| kind != "overlay") {
+    let is_stacked = mount.is_new() && mount.flags() & (MS_BIND | MS_MOVE) == 0;
+    // A type that cannot be read could be this one.
+    if !is_stacked || mount.kind().is_some_and(|kind| !kind.starts_with("overlay")) {
         return;
     }
     match mount.data() {

@@ -45,3 +45,6 @@ impl Plugin for SensitiveFiles {
 }
 
 plugin_sdk::export!(SensitiveFiles);
+
+#[cfg(test)]
+mod tests;

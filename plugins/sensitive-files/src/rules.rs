@@ -31,7 +31,7 @@ pub(crate) struct Rule {
 /// All rules, by path.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    rules: Vec<Rule>,
+    all: Vec<Rule>,
     patterns: Vec<String>,
     set: PathSet<Entry>,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Match<'r> {
 impl Rules {
     /// Checks everything, so that the operator sees all problems at once.
     pub(crate) fn new(settings: &OneOrMany<RuleSettings>) -> Result<Self, Vec<Issue>> {
-        let mut rules = Self { rules: Vec::new(), patterns: Vec::new(), set: PathSet::default() };
+        let mut rules = Self { all: Vec::new(), patterns: Vec::new(), set: PathSet::default() };
         let mut issues = Vec::new();
         if settings.items.is_empty() {
             issues.push(Issue::at("", "the list has no rule: nothing would be guarded; leave the settings out for the built-in list"));
@@ -101,8 +101,8 @@ impl Rules {
             AccessSetting::Write => WRITES,
             AccessSetting::Any => READS.or(WRITES),
         };
-        self.rules.push(Rule { against, deny });
-        self.rules.len() - 1
+        self.all.push(Rule { against, deny });
+        self.all.len() - 1
     }
 
     fn path(&mut self, rule: usize, path: &str) -> Result<(), plugin_sdk::glob::GlobError> {
@@ -114,12 +114,12 @@ impl Rules {
 
     /// All rules, in the operator's order.
     pub(crate) fn all(&self) -> &[Rule] {
-        &self.rules
+        &self.all
     }
 
     /// True if some rule guards against this.
     pub(crate) fn any_against(&self, access: Access) -> bool {
-        self.rules.iter().any(|rule| rule.against.any(access))
+        self.all.iter().any(|rule| rule.against.any(access))
     }
 
     /// The rules that a path falls under: all that it lies within, and, if
@@ -128,14 +128,14 @@ impl Rules {
         let mut found: Vec<Entry> = Vec::new();
         self.set.relations(path, |relation, entry| {
             let counts = relation == Relation::Within || from_above;
-            if counts && self.rules[entry.rule].against.any(access) {
+            if counts && self.all[entry.rule].against.any(access) {
                 found.push(*entry);
             }
         });
         // Of several patterns of a rule the first in the settings is named.
         found.sort_unstable_by_key(|entry| (entry.rule, entry.pattern));
         found.dedup_by_key(|entry| entry.rule);
-        let rule = |entry: &Entry| Match { rule: &self.rules[entry.rule], pattern: &self.patterns[entry.pattern] };
+        let rule = |entry: &Entry| Match { rule: &self.all[entry.rule], pattern: &self.patterns[entry.pattern] };
         found.iter().map(rule).collect()
     }
 }

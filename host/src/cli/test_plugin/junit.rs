@@ -20,7 +20,7 @@ pub(super) fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> 
             Outcome::Error(error.clone())
         } else if !trace.differences.is_empty() {
             let text = trace.differences.iter().map(|difference| difference.describe(&file)).collect();
-            Outcome::Failure(format!("{} verdicts differ", trace.differences.len()), text)
+            Outcome::Failure(format!("differences: {}", trace.differences.len()), text)
         } else if report.result == Conclusion::Failed && trace.faults > 0 {
             Outcome::Failure(format!("the plugin failed on {} events", trace.faults), faults.collect())
         } else {
@@ -30,7 +30,7 @@ pub(super) fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> 
     }
     if !report.general.is_empty() {
         let text = report.general.iter().map(|difference| difference.describe(&file)).collect();
-        let message = format!("{} differences beyond the traces that were run", report.general.len());
+        let message = format!("differences beyond the traces that were run: {}", report.general.len());
         cases.push(("(expected verdicts)", Outcome::Failure(message, text)));
     }
 

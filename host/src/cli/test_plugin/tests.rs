@@ -123,7 +123,22 @@ fn shows_what_matters() {
     let bench = Bench::new();
     let (code, out, err) = bench.run("%a.jsonl %b.jsonl.zst %quiet.jsonl");
     assert_eq!(code, 0, "{err}");
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out, @r#"
+    a.jsonl: 3 events, 3 asked, 1 denied, 2 alerts, 0 faults
+      by rule: sensitive-read 2
+      1  pid 812  openat(AT_FDCWD, "/etc/shadow", O_RDONLY|O_CLOEXEC, NULL)  denied EACCES
+          high sensitive-read: reads /etc/shadow
+            seen: 1
+      3  pid 812  openat(AT_FDCWD, "/etc/<b>\33", O_RDONLY|O_CLOEXEC, NULL)
+          high sensitive-read: reads /etc/<b>\u{1b}
+            seen: 3
+    b.jsonl.zst: 2 events, 2 asked, 1 denied, 1 alerts, 0 faults
+      by rule: sensitive-read 1
+      2  pid 812  openat(AT_FDCWD, "/etc/shadow", O_RDONLY|O_CLOEXEC, NULL)  denied EACCES
+          high sensitive-read: reads /etc/shadow
+            seen: 2
+    quiet.jsonl: 1 events, 1 asked, 0 denied, 0 alerts, 0 faults
+    "#);
     assert!(err.contains("a.jsonl: 3 events in "), "{err}");
     assert_eq!(bench.run("%a.jsonl %b.jsonl.zst %quiet.jsonl").1, out, "twice the same");
 }
@@ -135,17 +150,42 @@ fn bless_then_expect() {
     assert_eq!(code, 0);
     assert!(out.ends_with("%g.jsonl: written, 3 verdicts\n"), "{out}");
     let golden = fs::read_to_string(bench.path("g.jsonl")).unwrap();
-    insta::assert_snapshot!(golden, @"");
+    insta::assert_snapshot!(golden, @r#"
+    {"tracegate":"golden","version":1,"plugin":"fake"}
+    {"trace":"a.jsonl"}
+    {"seq":1,"event":"entry","syscall":"openat","pid":812,"action":"deny","errno":"EACCES","alerts":[{"rule":"sensitive-read","severity":"high","message":"reads /etc/shadow","fields":{"seen":"1"}}]}
+    {"seq":3,"event":"entry","syscall":"openat","pid":812,"action":"allow","alerts":[{"rule":"sensitive-read","severity":"high","message":"reads /etc/<b>\u001b","fields":{"seen":"3"}}]}
+    {"trace":"b.jsonl.zst"}
+    {"seq":2,"event":"entry","syscall":"openat","pid":812,"action":"deny","errno":"EACCES","alerts":[{"rule":"sensitive-read","severity":"high","message":"reads /etc/shadow","fields":{"seen":"2"}}]}
+    "#);
     assert!(bench.run("%a.jsonl %b.jsonl.zst --expect %g.jsonl --bless").1.contains("unchanged"));
     assert_eq!(fs::read_to_string(bench.path("g.jsonl")).unwrap(), golden);
 
     let (code, out, _) = bench.run("%a.jsonl %b.jsonl.zst --expect %g.jsonl");
     assert_eq!(code, 0);
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out, @r#"
+    a.jsonl: 3 events, 3 asked, 1 denied, 2 alerts, 0 faults
+      by rule: sensitive-read 2
+    b.jsonl.zst: 2 events, 2 asked, 1 denied, 1 alerts, 0 faults
+      by rule: sensitive-read 1
+    %g.jsonl: all 3 verdicts as expected
+    "#);
 
     let (code, out, _) = bench.run("%a.jsonl %quiet.jsonl --expect %g.jsonl --settings \"EPERM\"");
     assert_eq!(code, 1);
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out, @r#"
+    a.jsonl: 3 events, 3 asked, 1 denied, 2 alerts, 0 faults
+      by rule: sensitive-read 2
+      %g.jsonl:3: a.jsonl: event 1: the verdict differs
+         "action": "deny",
+      -  "errno": "EACCES",
+      +  "errno": "EPERM",
+         "alerts": [
+    quiet.jsonl: 1 events, 1 asked, 0 denied, 0 alerts, 0 faults
+      %g.jsonl: quiet.jsonl: the file has nothing on this trace; 0 verdicts came
+      %g.jsonl:5: b.jsonl.zst: 1 verdicts are expected on this trace, but it was not run
+    %g.jsonl: 3 differences; if the new verdicts are right, add --bless
+    "#);
 }
 
 #[test]
@@ -197,7 +237,22 @@ fn what_was_said_live_can_be_compared() {
     assert_eq!(bench.run("%a.jsonl %b.jsonl.zst %quiet.jsonl --against-recorded").0, 0);
     let (code, out, _) = bench.run("%a.jsonl --against-recorded --settings \"EPERM\"");
     assert_eq!(code, 1);
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out, @r#"
+    a.jsonl: 3 events, 3 asked, 1 denied, 2 alerts, 0 faults
+      by rule: sensitive-read 2
+      1  pid 812  openat(AT_FDCWD, "/etc/shadow", O_RDONLY|O_CLOEXEC, NULL)  denied EPERM
+          high sensitive-read: reads /etc/shadow
+            seen: 1
+      3  pid 812  openat(AT_FDCWD, "/etc/<b>\33", O_RDONLY|O_CLOEXEC, NULL)
+          high sensitive-read: reads /etc/<b>\u{1b}
+            seen: 3
+      recorded: a.jsonl: event 1: the verdict differs
+         "action": "deny",
+      -  "errno": "EACCES",
+      +  "errno": "EPERM",
+         "alerts": [
+    1 differences from what was recorded
+    "#);
 
     struct Other;
     impl Judge for Other {
@@ -265,7 +320,144 @@ fn json_is_one_document() {
     bench.run("%a.jsonl --expect %g.jsonl --bless");
     let (code, out, _) = bench.run("%a.jsonl %cut.jsonl --expect %g.jsonl --format json --settings \"EPERM\"");
     assert_eq!(code, 2);
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out, @r#"
+    {
+      "tracegate": "test-plugin",
+      "version": 1,
+      "plugin": "fake",
+      "result": "cannot-run",
+      "traces": [
+        {
+          "trace": "a.jsonl",
+          "events": 3,
+          "dropped": 0,
+          "asked": 3,
+          "denied": 1,
+          "alerts": 2,
+          "faults": 0,
+          "rules": {
+            "sensitive-read": 2
+          },
+          "verdicts": [
+            {
+              "seq": 1,
+              "event": "entry",
+              "syscall": "openat",
+              "pid": 812,
+              "action": "deny",
+              "errno": "EPERM",
+              "alerts": [
+                {
+                  "rule": "sensitive-read",
+                  "severity": "high",
+                  "message": "reads /etc/shadow",
+                  "fields": {
+                    "seen": "1"
+                  }
+                }
+              ]
+            },
+            {
+              "seq": 3,
+              "event": "entry",
+              "syscall": "openat",
+              "pid": 812,
+              "action": "allow",
+              "alerts": [
+                {
+                  "rule": "sensitive-read",
+                  "severity": "high",
+                  "message": "reads /etc/<b>\u001b",
+                  "fields": {
+                    "seen": "3"
+                  }
+                }
+              ]
+            }
+          ],
+          "differences": [
+            {
+              "trace": "a.jsonl",
+              "event": 1,
+              "line": 3,
+              "what": "changed",
+              "expected": {
+                "seq": 1,
+                "event": "entry",
+                "syscall": "openat",
+                "pid": 812,
+                "action": "deny",
+                "errno": "EACCES",
+                "alerts": [
+                  {
+                    "rule": "sensitive-read",
+                    "severity": "high",
+                    "message": "reads /etc/shadow",
+                    "fields": {
+                      "seen": "1"
+                    }
+                  }
+                ]
+              },
+              "got": {
+                "seq": 1,
+                "event": "entry",
+                "syscall": "openat",
+                "pid": 812,
+                "action": "deny",
+                "errno": "EPERM",
+                "alerts": [
+                  {
+                    "rule": "sensitive-read",
+                    "severity": "high",
+                    "message": "reads /etc/shadow",
+                    "fields": {
+                      "seen": "1"
+                    }
+                  }
+                ]
+              }
+            }
+          ]
+        },
+        {
+          "trace": "cut.jsonl",
+          "events": 2,
+          "dropped": 0,
+          "asked": 2,
+          "denied": 1,
+          "alerts": 1,
+          "faults": 0,
+          "rules": {
+            "sensitive-read": 1
+          },
+          "error": "%cut.jsonl:6: the trace is cut off: there is no end line; its first 2 events are whole. The recorder was killed or the copy is incomplete; --allow-truncated goes on with what is there",
+          "verdicts": [
+            {
+              "seq": 1,
+              "event": "entry",
+              "syscall": "openat",
+              "pid": 812,
+              "action": "deny",
+              "errno": "EPERM",
+              "alerts": [
+                {
+                  "rule": "sensitive-read",
+                  "severity": "high",
+                  "message": "reads /etc/shadow",
+                  "fields": {
+                    "seen": "1"
+                  }
+                }
+              ]
+            }
+          ],
+          "differences": []
+        }
+      ],
+      "differences": []
+    }
+    "#);
     serde_json::from_str::<serde_json::Value>(&out).unwrap();
 }
 
@@ -276,9 +468,30 @@ fn junit_is_escaped() {
     bench.run("%quiet.jsonl --expect %g.jsonl --bless");
     let (code, out, _) = bench.run("%quiet.jsonl %a.jsonl %cut.jsonl --expect %g.jsonl --format junit");
     assert_eq!(code, 2);
-    insta::assert_snapshot!(out, @"");
+    insta::assert_snapshot!(out, @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <testsuites name="tracegate" tests="3" failures="1" errors="1">
+      <testsuite name="fake" tests="3" failures="1" errors="1">
+        <testcase classname="fake" name="quiet.jsonl"/>
+        <testcase classname="fake" name="a.jsonl">
+          <failure message="differences: 1">%g.jsonl: a.jsonl: the file has nothing on this trace; 2 verdicts came
+    </failure>
+        </testcase>
+        <testcase classname="fake" name="cut.jsonl">
+          <error message="%cut.jsonl:6: the trace is cut off: there is no end line; its first 2 events are whole. The recorder was killed or the copy is incomplete; --allow-truncated goes on with what is there"/>
+        </testcase>
+      </testsuite>
+    </testsuites>
+    "#);
     let (_, passed, _) = bench.run("%quiet.jsonl --format junit");
-    insta::assert_snapshot!(passed, @"");
+    insta::assert_snapshot!(passed, @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <testsuites name="tracegate" tests="1" failures="0" errors="0">
+      <testsuite name="fake" tests="1" failures="0" errors="0">
+        <testcase classname="fake" name="quiet.jsonl"/>
+      </testsuite>
+    </testsuites>
+    "#);
 }
 
 #[test]

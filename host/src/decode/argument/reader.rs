@@ -136,7 +136,8 @@ impl<'a> Reader<'a> {
         let mut text = Vec::new();
         let mut next = address;
         loop {
-            let known = next.checked_sub(window.start).and_then(|offset| window.data.get(usize::try_from(offset).ok()?..));
+            let known =
+                next.checked_sub(window.start).and_then(|offset| window.data.get(usize::try_from(offset).ok()?..));
             let piece = match known {
                 Some(piece) if !piece.is_empty() => piece,
                 _ => {

@@ -3,7 +3,7 @@
 use super::INT;
 use crate::decode::spec::{Field, FlagSet};
 
-const ACCESS_MODE: Field = Field { mask: 3, values: names![O_RDONLY, O_WRONLY, O_RDWR], last: false };
+const ACCESS_MODE: Field = Field { mask: 3, values: names![O_RDONLY, O_WRONLY, O_RDWR, O_ACCMODE], last: false };
 
 /// open(2) on x86. Written out, as the four numbers that AArch64 has apart
 /// must not depend on where the host was built.
@@ -11,9 +11,9 @@ pub(in crate::decode) static OPEN: FlagSet = FlagSet {
     fields: &[ACCESS_MODE],
     bits: names![
         O_CREAT = 0o100, O_EXCL = 0o200, O_NOCTTY = 0o400, O_TRUNC = 0o1000, O_APPEND = 0o2000,
-        O_NONBLOCK = 0o4000, O_SYNC = 0o4_010_000, O_DSYNC = 0o10_000, FASYNC = 0o20_000, O_TMPFILE = 0o20_200_000,
-        O_DIRECT = 0o40_000, O_LARGEFILE = 0o100_000, O_DIRECTORY = 0o200_000, O_NOFOLLOW = 0o400_000,
-        O_NOATIME = 0o1_000_000, O_CLOEXEC = 0o2_000_000, O_PATH = 0o10_000_000,
+        O_NONBLOCK = 0o4000, O_SYNC = 0o4_010_000, O_DSYNC = 0o10_000, O_DIRECT = 0o40_000, O_LARGEFILE = 0o100_000,
+        O_NOFOLLOW = 0o400_000, O_NOATIME = 0o1_000_000, O_CLOEXEC = 0o2_000_000, O_PATH = 0o10_000_000,
+        O_TMPFILE = 0o20_200_000, O_DIRECTORY = 0o200_000, FASYNC = 0o20_000,
     ],
     aarch64: Some(&OPEN_AARCH64),
 };
@@ -22,9 +22,9 @@ static OPEN_AARCH64: FlagSet = FlagSet {
     fields: &[ACCESS_MODE],
     bits: names![
         O_CREAT = 0o100, O_EXCL = 0o200, O_NOCTTY = 0o400, O_TRUNC = 0o1000, O_APPEND = 0o2000,
-        O_NONBLOCK = 0o4000, O_SYNC = 0o4_010_000, O_DSYNC = 0o10_000, FASYNC = 0o20_000, O_TMPFILE = 0o20_040_000,
-        O_DIRECTORY = 0o40_000, O_NOFOLLOW = 0o100_000, O_DIRECT = 0o200_000, O_LARGEFILE = 0o400_000,
-        O_NOATIME = 0o1_000_000, O_CLOEXEC = 0o2_000_000, O_PATH = 0o10_000_000,
+        O_NONBLOCK = 0o4000, O_SYNC = 0o4_010_000, O_DSYNC = 0o10_000, O_DIRECT = 0o200_000, O_LARGEFILE = 0o400_000,
+        O_NOFOLLOW = 0o100_000, O_NOATIME = 0o1_000_000, O_CLOEXEC = 0o2_000_000, O_PATH = 0o10_000_000,
+        O_TMPFILE = 0o20_040_000, O_DIRECTORY = 0o40_000, FASYNC = 0o20_000,
     ],
     aarch64: None,
 };
@@ -61,18 +61,26 @@ pub(in crate::decode) static ACCESS: FlagSet = FlagSet {
 };
 
 sets! {
-    /// dup3(2) and others that know close-on-exec alone.
+    /// dup3(2).
     CLOEXEC: O_CLOEXEC;
 
-    /// eventfd2(2), timerfd_create(2), inotify_init1(2).
-    NONBLOCK_CLOEXEC: O_NONBLOCK, O_CLOEXEC;
+    /// epoll_create1(2).
+    EPOLL_CREATE: EPOLL_CLOEXEC;
+
+    /// inotify_init1(2).
+    INOTIFY_INIT: IN_NONBLOCK, IN_CLOEXEC;
 
     /// eventfd2(2).
-    EVENTFD: EFD_SEMAPHORE, EFD_NONBLOCK, EFD_CLOEXEC;
+    EVENTFD: EFD_SEMAPHORE, EFD_CLOEXEC, EFD_NONBLOCK;
 
     /// `AT_*` in general.
     AT: AT_SYMLINK_NOFOLLOW = 0x100, AT_SYMLINK_FOLLOW = 0x400, AT_NO_AUTOMOUNT = 0x800, AT_EMPTY_PATH = 0x1000,
-        AT_STATX_FORCE_SYNC = 0x2000, AT_STATX_DONT_SYNC = 0x4000, AT_RECURSIVE = 0x8000;
+        AT_RECURSIVE = 0x8000;
+
+    /// statx(2). How fresh the answer must be is one of several values.
+    STATX_AT: [0x6000 => AT_STATX_SYNC_AS_STAT = 0, AT_STATX_FORCE_SYNC = 0x2000, AT_STATX_DONT_SYNC = 0x4000]
+        AT_SYMLINK_NOFOLLOW = 0x100, AT_SYMLINK_FOLLOW = 0x400, AT_NO_AUTOMOUNT = 0x800, AT_EMPTY_PATH = 0x1000,
+        AT_RECURSIVE = 0x8000;
 
     /// unlinkat(2).
     UNLINK_AT: AT_REMOVEDIR = 0x200;
@@ -83,7 +91,7 @@ sets! {
     /// execveat(2).
     EXEC_AT: AT_SYMLINK_NOFOLLOW = 0x100, AT_EMPTY_PATH = 0x1000, AT_EXECVE_CHECK = 0x10000;
 
-    /// name_to_handle_at(2).
+    /// `name_to_handle_at(2)`.
     HANDLE_AT: AT_HANDLE_MNT_ID_UNIQUE = 0x1, AT_HANDLE_CONNECTABLE = 0x2, AT_HANDLE_FID = 0x200,
         AT_SYMLINK_FOLLOW = 0x400, AT_EMPTY_PATH = 0x1000;
 
@@ -118,7 +126,7 @@ sets! {
         F_SET_RW_HINT = 1036, F_GET_FILE_RW_HINT = 1037, F_SET_FILE_RW_HINT = 1038, F_GETDELEG = 1039,
         F_SETDELEG = 1040];
 
-    /// close_range(2).
+    /// `close_range(2)`.
     CLOSE_RANGE: CLOSE_RANGE_UNSHARE = 2, CLOSE_RANGE_CLOEXEC = 4;
 
     /// lseek(2).
@@ -134,27 +142,27 @@ sets! {
     READ_WRITE: RWF_HIPRI = 1, RWF_DSYNC = 2, RWF_SYNC = 4, RWF_NOWAIT = 8, RWF_APPEND = 0x10,
         RWF_NOAPPEND = 0x20, RWF_ATOMIC = 0x40, RWF_DONTCACHE = 0x80;
 
-    /// inotify_add_watch(2).
+    /// `inotify_add_watch(2)`.
     INOTIFY: IN_ACCESS = 1, IN_MODIFY = 2, IN_ATTRIB = 4, IN_CLOSE_WRITE = 8, IN_CLOSE_NOWRITE = 0x10,
         IN_OPEN = 0x20, IN_MOVED_FROM = 0x40, IN_MOVED_TO = 0x80, IN_CREATE = 0x100, IN_DELETE = 0x200,
         IN_DELETE_SELF = 0x400, IN_MOVE_SELF = 0x800, IN_ONLYDIR = 0x0100_0000, IN_DONT_FOLLOW = 0x0200_0000,
         IN_EXCL_UNLINK = 0x0400_0000, IN_MASK_CREATE = 0x1000_0000, IN_MASK_ADD = 0x2000_0000,
         IN_ISDIR = 0x4000_0000, IN_ONESHOT = 0x8000_0000;
 
-    /// fanotify_init(2).
+    /// `fanotify_init(2)`.
     FANOTIFY_INIT: [0xc => FAN_CLASS_NOTIF = 0, FAN_CLASS_CONTENT = 4, FAN_CLASS_PRE_CONTENT = 8]
         FAN_CLOEXEC = 1, FAN_NONBLOCK = 2, FAN_UNLIMITED_QUEUE = 0x10, FAN_UNLIMITED_MARKS = 0x20,
         FAN_ENABLE_AUDIT = 0x40, FAN_REPORT_PIDFD = 0x80, FAN_REPORT_TID = 0x100, FAN_REPORT_FID = 0x200,
         FAN_REPORT_DIR_FID = 0x400, FAN_REPORT_NAME = 0x800, FAN_REPORT_TARGET_FID = 0x1000,
         FAN_REPORT_FD_ERROR = 0x2000, FAN_REPORT_MNT = 0x4000;
 
-    /// fanotify_mark(2).
+    /// `fanotify_mark(2)`.
     FANOTIFY_MARK: [0x110 => FAN_MARK_INODE = 0, FAN_MARK_MOUNT = 0x10, FAN_MARK_FILESYSTEM = 0x100, FAN_MARK_MNTNS = 0x110]
         FAN_MARK_ADD = 1, FAN_MARK_REMOVE = 2, FAN_MARK_DONT_FOLLOW = 4, FAN_MARK_ONLYDIR = 8,
         FAN_MARK_IGNORED_MASK = 0x20, FAN_MARK_IGNORED_SURV_MODIFY = 0x40, FAN_MARK_FLUSH = 0x80,
         FAN_MARK_EVICTABLE = 0x200, FAN_MARK_IGNORE = 0x400;
 
-    /// fanotify_mark(2), events.
+    /// `fanotify_mark(2)`, events.
     FANOTIFY_EVENT: FAN_ACCESS = 1, FAN_MODIFY = 2, FAN_ATTRIB = 4, FAN_CLOSE_WRITE = 8, FAN_CLOSE_NOWRITE = 0x10,
         FAN_OPEN = 0x20, FAN_MOVED_FROM = 0x40, FAN_MOVED_TO = 0x80, FAN_CREATE = 0x100, FAN_DELETE = 0x200,
         FAN_DELETE_SELF = 0x400, FAN_MOVE_SELF = 0x800, FAN_OPEN_EXEC = 0x1000, FAN_Q_OVERFLOW = 0x4000,
@@ -183,6 +191,6 @@ sets! {
         LOOP_CONFIGURE = 0x4c0a, LOOP_CTL_GET_FREE = 0x4c82, BLKRRPART = 0x125f, BLKDISCARD = 0x1277,
         KVM_GET_API_VERSION = 0xae00, KVM_CREATE_VM = 0xae01];
 
-    /// epoll_ctl(2).
+    /// `epoll_ctl(2)`.
     EPOLL: [INT => EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3];
 }

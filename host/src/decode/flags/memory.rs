@@ -49,10 +49,10 @@ sets! {
     /// mlockall(2).
     MLOCKALL: MCL_CURRENT = 1, MCL_FUTURE = 2, MCL_ONFAULT = 4;
 
-    /// memfd_create(2).
+    /// `memfd_create(2)`.
     MEMFD: MFD_CLOEXEC = 1, MFD_ALLOW_SEALING = 2, MFD_HUGETLB = 4, MFD_NOEXEC_SEAL = 8, MFD_EXEC = 0x10;
 
-    /// memfd_secret(2), which takes what `FD_CLOEXEC` is not.
+    /// `memfd_secret(2)`, which takes what `FD_CLOEXEC` is not.
     MEMFD_SECRET: FD_CLOEXEC = 1, O_CLOEXEC = 0o2_000_000;
 
     /// shmat(2).
@@ -61,7 +61,7 @@ sets! {
     /// shmget(2); the last nine bits are a mode.
     SHMGET: IPC_CREAT = 0o1000, IPC_EXCL = 0o2000, SHM_HUGETLB = 0o4000, SHM_NORESERVE = 0o10_000;
 
-    /// pkey_alloc(2).
+    /// `pkey_alloc(2)`.
     PKEY: PKEY_DISABLE_ACCESS = 1, PKEY_DISABLE_WRITE = 2, PKEY_DISABLE_EXECUTE = 4;
 
     /// userfaultfd(2).

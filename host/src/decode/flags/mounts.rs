@@ -15,11 +15,11 @@ sets! {
     /// umount2(2).
     UMOUNT: MNT_FORCE = 1, MNT_DETACH = 2, MNT_EXPIRE = 4, UMOUNT_NOFOLLOW = 8;
 
-    /// open_tree(2).
+    /// `open_tree(2)`.
     OPEN_TREE: OPEN_TREE_CLONE = 1, OPEN_TREE_NAMESPACE = 2, OPEN_TREE_CLOEXEC = 0o2_000_000,
         AT_SYMLINK_NOFOLLOW = 0x100, AT_NO_AUTOMOUNT = 0x800, AT_EMPTY_PATH = 0x1000, AT_RECURSIVE = 0x8000;
 
-    /// move_mount(2).
+    /// `move_mount(2)`.
     MOVE_MOUNT: MOVE_MOUNT_F_SYMLINKS = 1, MOVE_MOUNT_F_AUTOMOUNTS = 2, MOVE_MOUNT_F_EMPTY_PATH = 4,
         MOVE_MOUNT_T_SYMLINKS = 0x10, MOVE_MOUNT_T_AUTOMOUNTS = 0x20, MOVE_MOUNT_T_EMPTY_PATH = 0x40,
         MOVE_MOUNT_SET_GROUP = 0x100, MOVE_MOUNT_BENEATH = 0x200;
@@ -38,13 +38,13 @@ sets! {
     /// fspick(2).
     FSPICK: FSPICK_CLOEXEC = 1, FSPICK_SYMLINK_NOFOLLOW = 2, FSPICK_NO_AUTOMOUNT = 4, FSPICK_EMPTY_PATH = 8;
 
-    /// fsmount(2), mount_setattr(2).
+    /// fsmount(2), `mount_setattr(2)`.
     MOUNT_ATTR: [0x70 => MOUNT_ATTR_RELATIME = 0, MOUNT_ATTR_NOATIME = 0x10, MOUNT_ATTR_STRICTATIME = 0x20,
             MOUNT_ATTR__ATIME = 0x70]
         MOUNT_ATTR_RDONLY = 1, MOUNT_ATTR_NOSUID = 2, MOUNT_ATTR_NODEV = 4, MOUNT_ATTR_NOEXEC = 8,
         MOUNT_ATTR_NODIRATIME = 0x80, MOUNT_ATTR_IDMAP = 0x10_0000, MOUNT_ATTR_NOSYMFOLLOW = 0x20_0000;
 
-    /// mount_setattr(2), `propagation`.
+    /// `mount_setattr(2)`, `propagation`.
     PROPAGATION: MS_UNBINDABLE = 0x2_0000, MS_PRIVATE = 0x4_0000, MS_SLAVE = 0x8_0000, MS_SHARED = 0x10_0000;
 
     /// swapon(2); the low bits are a priority.

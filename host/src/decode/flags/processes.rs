@@ -49,10 +49,10 @@ sets! {
     /// waitid(2).
     WAIT_ID: [INT => P_ALL = 0, P_PID = 1, P_PGID = 2, P_PIDFD = 3];
 
-    /// pidfd_open(2).
+    /// `pidfd_open(2)`.
     PIDFD_OPEN: PIDFD_THREAD = 0o200, PIDFD_NONBLOCK = 0o4000;
 
-    /// pidfd_send_signal(2).
+    /// `pidfd_send_signal(2)`.
     PIDFD_SIGNAL: PIDFD_SIGNAL_THREAD = 1, PIDFD_SIGNAL_THREAD_GROUP = 2, PIDFD_SIGNAL_PROCESS_GROUP = 4;
 
     /// ptrace(2). The register requests are those of x86; AArch64 has only
@@ -91,7 +91,7 @@ sets! {
         PR_SET_SHADOW_STACK_STATUS = 75, PR_LOCK_SHADOW_STACK_STATUS = 76, PR_TIMER_CREATE_RESTORE_IDS = 77,
         PR_FUTEX_HASH = 78, PR_SET_PTRACER = 0x5961_6d61, PR_SET_VMA = 0x5356_4d41];
 
-    /// arch_prctl(2).
+    /// `arch_prctl(2)`.
     ARCH_PRCTL: [INT => ARCH_SET_GS = 0x1001, ARCH_SET_FS = 0x1002, ARCH_GET_FS = 0x1003, ARCH_GET_GS = 0x1004,
         ARCH_GET_CPUID = 0x1011, ARCH_SET_CPUID = 0x1012, ARCH_GET_XCOMP_SUPP = 0x1021, ARCH_GET_XCOMP_PERM = 0x1022,
         ARCH_REQ_XCOMP_PERM = 0x1023, ARCH_GET_XCOMP_GUEST_PERM = 0x1024, ARCH_REQ_XCOMP_GUEST_PERM = 0x1025,
@@ -108,13 +108,13 @@ sets! {
         SECCOMP_FILTER_FLAG_NEW_LISTENER = 8, SECCOMP_FILTER_FLAG_TSYNC_ESRCH = 0x10,
         SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 0x20;
 
-    /// landlock_create_ruleset(2).
+    /// `landlock_create_ruleset(2)`.
     LANDLOCK_CREATE: LANDLOCK_CREATE_RULESET_VERSION = 1, LANDLOCK_CREATE_RULESET_ERRATA = 2;
 
-    /// landlock_add_rule(2).
+    /// `landlock_add_rule(2)`.
     LANDLOCK_RULE: [INT => LANDLOCK_RULE_PATH_BENEATH = 1, LANDLOCK_RULE_NET_PORT = 2];
 
-    /// landlock_restrict_self(2).
+    /// `landlock_restrict_self(2)`.
     LANDLOCK_RESTRICT: LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF = 1, LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON = 2,
         LANDLOCK_RESTRICT_SELF_LOG_SUBDOMAINS_OFF = 4, LANDLOCK_RESTRICT_SELF_TSYNC = 8;
 
@@ -140,7 +140,7 @@ sets! {
     /// setpriority(2).
     PRIORITY: [INT => PRIO_PROCESS = 0, PRIO_PGRP = 1, PRIO_USER = 2];
 
-    /// sched_setscheduler(2).
+    /// `sched_setscheduler(2)`.
     SCHEDULER: [0xf => SCHED_OTHER = 0, SCHED_FIFO = 1, SCHED_RR = 2, SCHED_BATCH = 3, SCHED_IDLE = 5,
             SCHED_DEADLINE = 6, SCHED_EXT = 7]
         SCHED_RESET_ON_FORK = 0x4000_0000;

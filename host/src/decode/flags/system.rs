@@ -1,20 +1,20 @@
 //! Flags of calls about the kernel itself: modules, BPF, keys, clocks,
-//! io_uring, reboot.
+//! `io_uring`, reboot.
 
 use super::INT;
 use crate::decode::spec::{Field, FlagSet};
 
 sets! {
-    /// delete_module(2).
+    /// `delete_module(2)`.
     DELETE_MODULE: O_TRUNC = 0o1000, O_NONBLOCK = 0o4000;
 
-    /// finit_module(2).
+    /// `finit_module(2)`.
     MODULE_INIT: MODULE_INIT_IGNORE_MODVERSIONS = 1, MODULE_INIT_IGNORE_VERMAGIC = 2, MODULE_INIT_COMPRESSED_FILE = 4;
 
-    /// kexec_load(2); the high half is an architecture.
+    /// `kexec_load(2)`; the high half is an architecture.
     KEXEC: KEXEC_ON_CRASH = 1, KEXEC_PRESERVE_CONTEXT = 2, KEXEC_UPDATE_ELFCOREHDR = 4, KEXEC_CRASH_HOTPLUG_SUPPORT = 8;
 
-    /// kexec_file_load(2).
+    /// `kexec_file_load(2)`.
     KEXEC_FILE: KEXEC_FILE_UNLOAD = 1, KEXEC_FILE_ON_CRASH = 2, KEXEC_FILE_NO_INITRAMFS = 4, KEXEC_FILE_DEBUG = 8,
         KEXEC_FILE_NO_CMA = 0x10, KEXEC_FILE_FORCE_DTB = 0x20;
 
@@ -30,10 +30,10 @@ sets! {
         BPF_ENABLE_STATS = 32, BPF_ITER_CREATE = 33, BPF_LINK_DETACH = 34, BPF_PROG_BIND_MAP = 35,
         BPF_TOKEN_CREATE = 36, BPF_PROG_STREAM_READ_BY_FD = 37];
 
-    /// perf_event_open(2).
+    /// `perf_event_open(2)`.
     PERF: PERF_FLAG_FD_NO_GROUP = 1, PERF_FLAG_FD_OUTPUT = 2, PERF_FLAG_PID_CGROUP = 4, PERF_FLAG_FD_CLOEXEC = 8;
 
-    /// perf_event_open(2), kind of event.
+    /// `perf_event_open(2)`, kind of event.
     PERF_TYPE: [INT => PERF_TYPE_HARDWARE = 0, PERF_TYPE_SOFTWARE = 1, PERF_TYPE_TRACEPOINT = 2,
         PERF_TYPE_HW_CACHE = 3, PERF_TYPE_RAW = 4, PERF_TYPE_BREAKPOINT = 5];
 
@@ -53,7 +53,7 @@ sets! {
         KEY_SPEC_USER_SESSION_KEYRING = 0xffff_fffb, KEY_SPEC_GROUP_KEYRING = 0xffff_fffa,
         KEY_SPEC_REQKEY_AUTH_KEY = 0xffff_fff9, KEY_SPEC_REQUESTOR_KEYRING = 0xffff_fff8];
 
-    /// io_uring_setup(2).
+    /// `io_uring_setup(2)`.
     IO_URING_SETUP: IORING_SETUP_IOPOLL = 1, IORING_SETUP_SQPOLL = 2, IORING_SETUP_SQ_AFF = 4,
         IORING_SETUP_CQSIZE = 8, IORING_SETUP_CLAMP = 0x10, IORING_SETUP_ATTACH_WQ = 0x20,
         IORING_SETUP_R_DISABLED = 0x40, IORING_SETUP_SUBMIT_ALL = 0x80, IORING_SETUP_COOP_TASKRUN = 0x100,
@@ -62,12 +62,12 @@ sets! {
         IORING_SETUP_REGISTERED_FD_ONLY = 0x8000, IORING_SETUP_NO_SQARRAY = 0x1_0000,
         IORING_SETUP_HYBRID_IOPOLL = 0x2_0000, IORING_SETUP_CQE_MIXED = 0x4_0000;
 
-    /// io_uring_enter(2).
+    /// `io_uring_enter(2)`.
     IO_URING_ENTER: IORING_ENTER_GETEVENTS = 1, IORING_ENTER_SQ_WAKEUP = 2, IORING_ENTER_SQ_WAIT = 4,
         IORING_ENTER_EXT_ARG = 8, IORING_ENTER_REGISTERED_RING = 0x10, IORING_ENTER_ABS_TIMER = 0x20,
         IORING_ENTER_EXT_ARG_REG = 0x40, IORING_ENTER_NO_IOWAIT = 0x80;
 
-    /// io_uring_register(2).
+    /// `io_uring_register(2)`.
     IO_URING_REGISTER: [0x7fff_ffff => IORING_REGISTER_BUFFERS = 0, IORING_UNREGISTER_BUFFERS = 1,
             IORING_REGISTER_FILES = 2, IORING_UNREGISTER_FILES = 3, IORING_REGISTER_EVENTFD = 4,
             IORING_UNREGISTER_EVENTFD = 5, IORING_REGISTER_FILES_UPDATE = 6, IORING_REGISTER_EVENTFD_ASYNC = 7,
@@ -82,12 +82,12 @@ sets! {
             IORING_REGISTER_ZCRX_IFQ = 32, IORING_REGISTER_RESIZE_RINGS = 33, IORING_REGISTER_MEM_REGION = 34]
         IORING_REGISTER_USE_REGISTERED_RING = 0x8000_0000;
 
-    /// clock_settime(2). A number below 0 is a device or a process's clock.
+    /// `clock_settime(2)`. A number below 0 is a device or a process's clock.
     CLOCK: [INT => CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1, CLOCK_PROCESS_CPUTIME_ID = 2, CLOCK_THREAD_CPUTIME_ID = 3,
         CLOCK_MONOTONIC_RAW = 4, CLOCK_REALTIME_COARSE = 5, CLOCK_MONOTONIC_COARSE = 6, CLOCK_BOOTTIME = 7,
         CLOCK_REALTIME_ALARM = 8, CLOCK_BOOTTIME_ALARM = 9, CLOCK_SGI_CYCLE = 10, CLOCK_TAI = 11];
 
-    /// clock_nanosleep(2), timer_settime(2).
+    /// `clock_nanosleep(2)`, `timer_settime(2)`.
     TIMER: TIMER_ABSTIME = 1;
 
     /// adjtimex(2), `modes`.

@@ -65,7 +65,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    int Int; uint Uint; ushort Ushort; long Long; size Size; address Address; mode Mode; signal Signal;
+    int Int; uint Uint; ushort Ushort; long Long; size Size; address Address; mode Mode; node_mode NodeMode; signal Signal;
     fd Fd; dirfd DirFd; strings Strings; length Length; message Message; message_out MessageOut; text_out TextOut;
 }
 
@@ -80,6 +80,7 @@ kinds_with! {
     text Text(limit: usize);
     flags Flags(set: &'static FlagSet);
     long_flags LongFlags(set: &'static FlagSet);
+    socket_option SocketOption(level: u8);
     buffer Buffer(length: u8);
     vectors Vectors(count: u8);
     sockaddr SockAddr(length: u8);

@@ -58,11 +58,11 @@ pub(super) static CALLS: &[Spec] = &[
     call("fdatasync", &[fd("fd")]),
 
     call("inotify_init", &[]),
-    call("inotify_init1", &[flags("flags", &flags::NONBLOCK_CLOEXEC)]),
+    call("inotify_init1", &[flags("flags", &flags::INOTIFY_INIT)]),
     call("inotify_rm_watch", &[fd("fd"), int("wd")]),
     call("fanotify_init", &[flags("flags", &flags::FANOTIFY_INIT), flags("event_f_flags", &flags::OPEN)]),
     call("eventfd2", &[uint("initval"), flags("flags", &flags::EVENTFD)]),
-    call("epoll_create1", &[flags("flags", &flags::CLOEXEC)]),
+    call("epoll_create1", &[flags("flags", &flags::EPOLL_CREATE)]),
     call("epoll_ctl", &[fd("epfd"), flags("op", &flags::EPOLL), fd("fd"), address("event")]),
     call("mq_open", &[text("name", 4096), flags("oflag", &flags::OPEN), mode("mode"), address("attr")]),
     call("mq_unlink", &[text("name", 4096)]),

@@ -1,7 +1,7 @@
 //! What i386 has differently or alone: 16-bit ids, 64-bit numbers in two
 //! registers, calls with their arguments in memory.
 //!
-//! Where its own table (arch/x86/entry/syscalls/syscall_32.tbl) leads to the
+//! Where its own table (`arch/x86/entry/syscalls/syscall_32.tbl`) leads to the
 //! same function as on x86-64 there is nothing to say here.
 
 use Follow::{Always, Never, Unless};

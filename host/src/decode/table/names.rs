@@ -16,8 +16,8 @@ pub(super) static CALLS: &[Spec] = &[
     call("openat", &[dirfd("dirfd"), path("pathname", at(0, Open(2))), flags("flags", &flags::OPEN), mode("mode")]),
     call("openat2", &[dirfd("dirfd"), path("pathname", at(0, OpenHow(2))), sized("how", &structs::OPEN_HOW, 3), size("size")]),
     call("creat", &[path("pathname", cwd(Always)), mode("mode")]),
-    call("mknod", &[path("pathname", cwd(Never)), mode("mode"), uint("dev")]),
-    call("mknodat", &[dirfd("dirfd"), path("pathname", at(0, Never)), mode("mode"), uint("dev")]),
+    call("mknod", &[path("pathname", cwd(Never)), node_mode("mode"), uint("dev")]),
+    call("mknodat", &[dirfd("dirfd"), path("pathname", at(0, Never)), node_mode("mode"), uint("dev")]),
     call("mkdir", &[path("pathname", cwd(Never)), mode("mode")]),
     call("mkdirat", &[dirfd("dirfd"), path("pathname", at(0, Never)), mode("mode")]),
     call("name_to_handle_at", &[
@@ -110,7 +110,7 @@ pub(super) static CALLS: &[Spec] = &[
         dirfd("dirfd"), path("pathname", at_flags(0, 3)).optional(), address("statbuf"), flags("flags", &flags::AT),
     ]),
     call("statx", &[
-        dirfd("dirfd"), path("pathname", at_flags(0, 2)).optional(), flags("flags", &flags::AT),
+        dirfd("dirfd"), path("pathname", at_flags(0, 2)).optional(), flags("flags", &flags::STATX_AT),
         flags("mask", &flags::STATX), address("statxbuf"),
     ]),
     call("access", &[path("pathname", cwd(Always)), flags("mode", &flags::ACCESS)]),

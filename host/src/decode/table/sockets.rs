@@ -30,10 +30,10 @@ pub(super) static CALLS: &[Spec] = &[
         fd("sockfd"), address("msgvec"), uint("vlen"), flags("flags", &flags::MSG), structure("timeout", &structs::TIMESPEC).optional(),
     ]),
     call("setsockopt", &[
-        fd("sockfd"), flags("level", &flags::SOL), flags("optname", &flags::SO), buffer("optval", 4).optional(), int("optlen"),
+        fd("sockfd"), flags("level", &flags::SOL), socket_option("optname", 1), buffer("optval", 4).optional(), int("optlen"),
     ]),
     call("getsockopt", &[
-        fd("sockfd"), flags("level", &flags::SOL), flags("optname", &flags::SO), address("optval"), length("optlen"),
+        fd("sockfd"), flags("level", &flags::SOL), socket_option("optname", 1), address("optval"), length("optlen"),
     ]),
     call("shutdown", &[fd("sockfd"), flags("how", &flags::SHUTDOWN)]),
 ];

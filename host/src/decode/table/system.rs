@@ -1,4 +1,4 @@
-//! Calls about the machine and the kernel: modules, BPF, keys, io_uring,
+//! Calls about the machine and the kernel: modules, BPF, keys, `io_uring`,
 //! clocks, ports, reboot.
 
 use Follow::Always;

@@ -79,9 +79,8 @@ fn every_directory_is_used_by_a_name() {
     for spec in every() {
         for (index, arg) in spec.args.iter().enumerate() {
             if matches!(arg.kind, Kind::DirFd) && spec.name != "open_by_handle_at" {
-                let used = spec.args.iter().any(|arg| {
-                    matches!(arg.kind, Kind::Path(rule) if rule.dirfd == Some(index as u8))
-                });
+                let used =
+                    spec.args.iter().any(|arg| matches!(arg.kind, Kind::Path(rule) if rule.dirfd == Some(index as u8)));
                 assert!(used, "{}: {}", spec.name, arg.name);
             }
         }
@@ -106,9 +105,24 @@ fn structures_lie_within_the_kernel_s_limit() {
 #[test]
 fn the_newest_calls_are_declared() {
     for name in [
-        "openat2", "clone3", "mount_setattr", "fchmodat2", "statmount", "listmount", "mseal", "landlock_create_ruleset",
-        "setxattrat", "getxattrat", "listxattrat", "removexattrat", "open_tree_attr", "file_getattr", "file_setattr",
-        "memfd_secret", "process_mrelease", "quotactl_fd",
+        "openat2",
+        "clone3",
+        "mount_setattr",
+        "fchmodat2",
+        "statmount",
+        "listmount",
+        "mseal",
+        "landlock_create_ruleset",
+        "setxattrat",
+        "getxattrat",
+        "listxattrat",
+        "removexattrat",
+        "open_tree_attr",
+        "file_getattr",
+        "file_setattr",
+        "memfd_secret",
+        "process_mrelease",
+        "quotactl_fd",
     ] {
         assert!(shared().any(|spec| spec.name == name), "{name}");
         assert!(Arch::X86_64.number(name).is_some(), "{name}");
