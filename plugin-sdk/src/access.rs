@@ -196,9 +196,7 @@ pub(crate) fn of(call: Known) -> &'static [Place] {
         }
         K::Setxattr | K::Lsetxattr | K::Removexattr | K::Lremovexattr => &const { [at(0, ATTRIBUTES)] },
         K::Fchmod | K::Fchown | K::Fchown32 | K::Fsetxattr | K::Fremovexattr => &const { [fd(0, ATTRIBUTES)] },
-        K::Fchmodat | K::Fchmodat2 | K::Fchownat | K::Setxattrat | K::Removexattrat => {
-            &const { [at(1, ATTRIBUTES)] }
-        }
+        K::Fchmodat | K::Fchmodat2 | K::Fchownat | K::Setxattrat | K::Removexattrat => &const { [at(1, ATTRIBUTES)] },
         K::FileSetattr | K::MountSetattr => &const { [at(1, ATTRIBUTES)] },
         // Without a name (NULL) these work on the descriptor.
         K::Utimensat | K::Futimesat => &const { [at(1, ATTRIBUTES), fd(0, ATTRIBUTES)] },

@@ -27,8 +27,7 @@ pub struct Call<'e> {
 
 impl<'e> Call<'e> {
     pub(crate) fn new(header: Header, arguments: &'e [Value], source: &'e dyn Source) -> Self {
-        let mut call =
-            Self { header, arguments, source, known: None, name: OnceCell::new(), process: OnceCell::new() };
+        let mut call = Self { header, arguments, source, known: None, name: OnceCell::new(), process: OnceCell::new() };
         call.known = match lookup(header.arch, header.nr) {
             Lookup::Known(known) => Some(known),
             Lookup::Unknown => None,
@@ -82,8 +81,8 @@ impl<'e> Call<'e> {
     /// The decoded argument of this name, such as `dirfd`, for calls that
     /// have no view. Asks the host for names until one fits.
     pub fn argument(&self, name: &str) -> Option<&'e Value> {
-        let index = (0..self.arguments.len() as u8)
-            .find(|&index| self.source.argument_name(index).as_deref() == Some(name))?;
+        let index =
+            (0..self.arguments.len() as u8).find(|&index| self.source.argument_name(index).as_deref() == Some(name))?;
         self.arguments.get(usize::from(index))
     }
 

@@ -114,7 +114,7 @@ macro_rules! export {
                 }
             }
             type Component = $crate::plugin::Exports<$plugin>;
-            $crate::bindings::export_bindings!(Component with_types_in $crate::bindings);
+    $crate::bindings::export_bindings!(Component with_types_in $crate::bindings);
         };
     };
 }

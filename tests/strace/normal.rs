@@ -42,9 +42,10 @@ impl Normalizer {
         let mut normal: Vec<Call> = Vec::new();
         for call in calls.iter().filter(|call| !is_restart(call)) {
             let call = self.call(call.clone().arranged());
-            if !normal.last().is_some_and(|before| draws_again(before, &call)) {
-                normal.push(call);
+            if creates_exclusively(&call) {
+                normal.pop_if(|before| is_draw(before));
             }
+            normal.push(call);
         }
         for children in normal.chunk_by_mut(|one, next| waits_for_any(one) && waits_for_any(next)) {
             children.sort_by_key(|call| match &call.outcome {
@@ -121,12 +122,15 @@ fn is_restart(call: &Call) -> bool {
     matches!(&call.outcome, Outcome::Errno(name) if name.starts_with("ERESTART"))
 }
 
-/// glibc makes a temporary name of ten digits to base 62 from a random number
-/// of 64 bits. If that is beyond the last multiple of 62^10, one time in 23,
-/// it draws another.
-fn draws_again(before: &Call, call: &Call) -> bool {
-    let draw = |call: &Call| call.name == "getrandom" && call.arguments.get(1..) == Some(&["8".into(), "GRND_NONBLOCK".into()]);
-    draw(before) && draw(call)
+/// For a temporary name glibc makes a number of 64 bits from the time. If it
+/// is beyond the last multiple of 62^10, one time in 23, it asks the kernel
+/// for another (`try_tempname_len`), right before it creates the file.
+fn is_draw(call: &Call) -> bool {
+    call.name == "getrandom" && call.arguments.get(1..) == Some(&["8".into(), "GRND_NONBLOCK".into()])
+}
+
+fn creates_exclusively(call: &Call) -> bool {
+    call.name == "openat" && call.arguments.get(2).is_some_and(|flags| flags.contains("O_CREAT|O_EXCL"))
 }
 
 /// A shell waits for whichever child of a pipeline ends next, which is a

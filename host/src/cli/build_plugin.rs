@@ -26,8 +26,7 @@ pub fn build(dir: &Path, output: Option<&Path>) -> Result<PathBuf> {
     tracing::info!(plugin = %package.name, "compiling with {}", toolchain.describe());
     let module = compile(&package, &toolchain)?;
     let bytes = std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
-    let component =
-        componentize(&bytes).with_context(|| format!("{} was compiled, but is no plugin", package.name))?;
+    let component = componentize(&bytes).with_context(|| format!("{} was compiled, but is no plugin", package.name))?;
     check_imports(&component).with_context(|| format!("{} was compiled, but cannot be run", package.name))?;
     let output = output.map_or_else(|| PathBuf::from(format!("{}.wasm", package.name)), Path::to_owned);
     write_atomically(&output, &component)?;
@@ -76,14 +75,16 @@ impl Package {
         ensure!(output.status.success(), "cargo cannot read {}", manifest.display());
         let metadata: Metadata =
             serde_json::from_slice(&output.stdout).context("cargo metadata answered with something unexpected")?;
-        let package = metadata
-            .packages
-            .into_iter()
-            .find(|package| package.manifest_path == manifest)
-            .with_context(|| format!("{} has no [package]; name the directory of one plugin", manifest.display()))?;
+        let package =
+            metadata.packages.into_iter().find(|package| package.manifest_path == manifest).with_context(|| {
+                format!("{} has no [package]; name the directory of one plugin", manifest.display())
+            })?;
         let library = package.targets.into_iter().find(|target| target.crate_types.iter().any(|kind| kind == "cdylib"));
         let Some(library) = library else {
-            bail!("{} makes no library of type cdylib; add to its Cargo.toml:\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]", package.name);
+            bail!(
+                "{} makes no library of type cdylib; add to its Cargo.toml:\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]",
+                package.name
+            );
         };
         Ok(Self {
             name: package.name,

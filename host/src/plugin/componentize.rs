@@ -84,7 +84,6 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     ComponentEncoder::default().module(module).map_err(refused)?.validate(true).encode().map_err(refused)
 }
 
-
 /// True if a custom section holds wit-bindgen's types. A rough look: the
 /// encoder reads the section itself.
 fn has_types(module: &[u8]) -> bool {

@@ -19,7 +19,8 @@ use crate::event::Event;
 /// The type behind the plugin's `event` handle. There is one event at a time,
 /// so that the handle holds nothing.
 #[derive(Debug)]
-pub(super) struct EventHandle;
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct EventHandle;
 
 const MAX_LOG_BYTES: usize = 4096;
 const LOG_LINES_A_SECOND: u32 = 100;

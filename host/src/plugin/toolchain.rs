@@ -128,8 +128,7 @@ fn has_std(directory: &Path) -> bool {
     entries.flatten().any(|entry| {
         let name = entry.file_name();
         let name = Path::new(&name);
-        name.extension().is_some_and(|extension| extension == "rlib")
-            && name.to_string_lossy().starts_with("libstd-")
+        name.extension().is_some_and(|extension| extension == "rlib") && name.to_string_lossy().starts_with("libstd-")
     })
 }
 

@@ -16,7 +16,7 @@ use crate::decode::describe;
 use crate::event::{Argument, Call, Defect, Event, Field, Message, PathState, ResolvedPath, SocketAddress, Value};
 
 /// Most strings of a vector, far beyond what the host decodes.
-const MOST_STRINGS: usize = 65_536;
+pub(super) const MOST_STRINGS: usize = 65_536;
 /// Most messages of a `sendmmsg` (`UIO_MAXIOV`).
 const MOST_MESSAGES: usize = 1024;
 /// Most descriptors of a message (`SCM_MAX_FD` is 253).

@@ -45,7 +45,7 @@ impl Serialize for Word {
 }
 
 /// `0x` and 1 to 16 hexadecimal digits.
-fn parse_word(text: &str) -> Option<u64> {
+pub(super) fn parse_word(text: &str) -> Option<u64> {
     let digits = text.strip_prefix("0x")?.as_bytes();
     if digits.is_empty() || digits.len() > 16 {
         return None;

@@ -5,26 +5,33 @@
 //! [`Reader::in_background`] moves the work to another, which a replay needs
 //! to be as fast as the plugin.
 
+mod background;
+mod canonical;
+mod declarations;
+mod events;
+mod header;
+mod processes;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
-use super::arguments::Arguments;
-use super::encoding::{Bounded, Bytes, Registers, Signed, Text, Word};
+pub use background::Background;
+use declarations::Declarations;
+use events::{CallHead, CallLine, ProcessEventLine};
+use processes::Processes;
+
+use super::encoding::Text;
 use super::error::{Problem, TraceError};
-use super::format::{
-    Header, HeaderLine, MAX_PROCESS_BYTES, MAX_PROCESSES, VERSION, VerdictLine, VerdictRecord, arch_named,
-};
+use super::format::{Header, VerdictLine, VerdictRecord, arch_named};
 use super::lines::{Line, LineError, Lines};
-use crate::decode::{Arch, Changes, Spec};
-use crate::event::{Call, Event, ExitStatus, Kind, Outcome, Process, ProcessEvent};
+use crate::decode::Arch;
+use crate::event::Event;
 
 /// First bytes of a zstd frame (RFC 8878, 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -144,7 +151,7 @@ impl Reader {
         let input = decompressed(input)
             .map_err(|error| TraceError { path: path.to_owned(), line: 0, problem: Problem::Read(error) })?;
         let mut lines = Lines::new(input);
-        let header = read_header(&mut lines).map_err(|problem| TraceError {
+        let header = header::read_header(&mut lines).map_err(|problem| TraceError {
             path: path.to_owned(),
             line: u64::from(!matches!(problem, Problem::Empty)),
             problem,
@@ -226,7 +233,10 @@ impl Reader {
                             continue;
                         }
                     }
-                    let line: CallLine = parse(text)?;
+                    let line: CallLine = match canonical::call(text, phase) {
+                        Some(line) => line,
+                        None => parse(text)?,
+                    };
                     step(&mut self.last_seq, line.seq)?;
                     self.events += 1;
                     let process = self.processes.get(line.process)?;

@@ -332,11 +332,8 @@ impl Call<'_> {
 
     /// A call that changes owners.
     pub fn chown(&self) -> Option<Chown<'_>> {
-        matches!(
-            self.known()?,
-            K::Chown | K::Lchown | K::Fchown | K::Fchownat | K::Chown32 | K::Lchown32 | K::Fchown32
-        )
-        .then_some(Chown { call: self })
+        matches!(self.known()?, K::Chown | K::Lchown | K::Fchown | K::Fchownat | K::Chown32 | K::Lchown32 | K::Fchown32)
+            .then_some(Chown { call: self })
     }
 
     /// A call that sets a file's length.

@@ -122,7 +122,13 @@ impl SetIds<'_> {
     pub fn kind(&self) -> Ids {
         match self.call.known() {
             Some(
-                K::Setuid | K::Setreuid | K::Setresuid | K::Setfsuid | K::Setuid32 | K::Setreuid32 | K::Setresuid32
+                K::Setuid
+                | K::Setreuid
+                | K::Setresuid
+                | K::Setfsuid
+                | K::Setuid32
+                | K::Setreuid32
+                | K::Setresuid32
                 | K::Setfsuid32,
             ) => Ids::User,
             Some(K::Setgroups | K::Setgroups32) => Ids::Groups,
@@ -180,9 +186,24 @@ impl Call<'_> {
     pub fn set_ids(&self) -> Option<SetIds<'_>> {
         matches!(
             self.known()?,
-            K::Setuid | K::Setreuid | K::Setresuid | K::Setfsuid | K::Setgid | K::Setregid | K::Setresgid
-                | K::Setfsgid | K::Setgroups | K::Setuid32 | K::Setreuid32 | K::Setresuid32 | K::Setfsuid32
-                | K::Setgid32 | K::Setregid32 | K::Setresgid32 | K::Setfsgid32 | K::Setgroups32
+            K::Setuid
+                | K::Setreuid
+                | K::Setresuid
+                | K::Setfsuid
+                | K::Setgid
+                | K::Setregid
+                | K::Setresgid
+                | K::Setfsgid
+                | K::Setgroups
+                | K::Setuid32
+                | K::Setreuid32
+                | K::Setresuid32
+                | K::Setfsuid32
+                | K::Setgid32
+                | K::Setregid32
+                | K::Setresgid32
+                | K::Setfsgid32
+                | K::Setgroups32
         )
         .then_some(SetIds { call: self })
     }

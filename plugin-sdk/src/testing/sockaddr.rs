@@ -1,7 +1,9 @@
 //! `struct sockaddr` as a trace has it → [`SocketAddress`].
 
 use crate::SocketAddress;
-use crate::bindings::tracegate::plugin::types::{AlgAddress, NetlinkAddress, OtherAddress, PacketAddress, VsockAddress};
+use crate::bindings::tracegate::plugin::types::{
+    AlgAddress, NetlinkAddress, OtherAddress, PacketAddress, VsockAddress,
+};
 
 /// Layouts: ip(7), ipv6(7), unix(7), netlink(7), packet(7), vsock(7) and
 /// `include/uapi/linux/if_alg.h`; all little endian but for network order.
@@ -13,9 +15,9 @@ pub(super) fn parse(data: &[u8]) -> SocketAddress {
         1 => Some(unix(data.get(2..).unwrap_or_default())),
         2 => ipv4(data),
         10 => ipv6(data),
-        16 => word(data, 4).zip(word(data, 8)).map(|(port_id, groups)| {
-            SocketAddress::Netlink(NetlinkAddress { port_id, groups })
-        }),
+        16 => word(data, 4)
+            .zip(word(data, 8))
+            .map(|(port_id, groups)| SocketAddress::Netlink(NetlinkAddress { port_id, groups })),
         17 => packet(data),
         38 => alg(data),
         40 => word(data, 8).zip(word(data, 4)).map(|(cid, port)| SocketAddress::Vsock(VsockAddress { cid, port })),

@@ -259,7 +259,8 @@ impl<'j> Line<'j> {
             "address" => bytes(value).map(|data| Value::Address(sockaddr::parse(&data))),
             "messages" => messages(value).map(Value::Messages),
             "structure" => value.as_object().and_then(|fields| {
-                let field = |(name, value): (&String, &Json)| Some(Field { name: name.clone(), value: unsigned(value)? });
+                let field =
+                    |(name, value): (&String, &Json)| Some(Field { name: name.clone(), value: unsigned(value)? });
                 fields.iter().map(field).collect::<Option<_>>().map(Value::Structure)
             }),
             "unreadable" => match value.as_str() {
@@ -336,8 +337,7 @@ fn messages(json: &Json) -> Option<Vec<wit::Message>> {
 mod tests {
     use super::*;
 
-    const HEADER: &str =
-        r#"{"tracegate":"trace","version":1,"host":"0.1.0","arch":"x86_64","started":1}"#;
+    const HEADER: &str = r#"{"tracegate":"trace","version":1,"host":"0.1.0","arch":"x86_64","started":1}"#;
     const PROCESS: &str = r#"{"type":"process","id":1,"pid":7,"parent":1,"start_time":5,"exe":"/bin/cat","comm":"cat","argv":["cat",{"base64":"/w=="}],"cwd":"/","uids":[1,1,1,1],"gids":[2,2,2,2],"capabilities":"0x0"}"#;
     const ENTRY: &str = r#"{"type":"entry","seq":3,"time_ns":1700000000000000001,"pid":7,"tid":7,"process":1,"arch":"x86_64","nr":257,"syscall":"openat","registers":["0xffffff9c","0x7f","0x0","0x0","0x0","0x0"],"args":[{"name":"dirfd","kind":"fd","value":-100,"text":"AT_FDCWD","descriptor":"/"},{"name":"pathname","kind":"path","value":"x","text":"\"x\"","path":{"path":"/etc/shadow","state":"exists"}},{"name":"flags","kind":"flags","value":"0x0","text":"O_RDONLY"},{"name":"mode","kind":"uint","value":0,"text":"0"}]}"#;
 
@@ -357,7 +357,8 @@ mod tests {
     #[test]
     fn exits_and_process_events() {
         let exit = ENTRY.replace(r#""type":"entry""#, r#""type":"exit","result":-13,"duration_ns":9,"entry_seq":1"#);
-        let fork = r#"{"type":"process_fork","seq":4,"time_ns":1,"pid":7,"tid":7,"process":1,"child":8,"thread":false}"#;
+        let fork =
+            r#"{"type":"process_fork","seq":4,"time_ns":1,"pid":7,"tid":7,"process":1,"child":8,"thread":false}"#;
         let exit_event = r#"{"type":"process_exit","seq":5,"time_ns":1,"pid":7,"tid":7,"process":1,"signal":9}"#;
         let events = parse_trace(&[HEADER, PROCESS, &exit, fork, exit_event].join("\n")).unwrap();
         events[0].as_exit(|exit| assert_eq!((exit.errno(), exit.duration_ns()), (Some(crate::Errno::EACCES), 9)));

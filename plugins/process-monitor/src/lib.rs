@@ -10,9 +10,9 @@
 mod report;
 mod settings;
 
+use plugin_sdk::PathState;
 use plugin_sdk::glob::{Glob, PathSet};
 use plugin_sdk::prelude::*;
-use plugin_sdk::PathState;
 
 use settings::{ActionSetting, ReportSetting, Settings};
 

@@ -12,15 +12,18 @@ pub(crate) const DEFAULTS: &[(AccessSetting, &[&str])] = &[
             // Password hashes, their backups, and the copies that
             // shadow-utils writes before it renames them.
             "/etc/{shadow,gshadow}{,-,+}",
-            "/etc/nshadow", "/etc/security/opasswd",
+            "/etc/nshadow",
+            "/etc/security/opasswd",
             // Private keys.
             "/root/.ssh",
             "/home/*/.ssh/id_{rsa,dsa,ecdsa,ecdsa_sk,ed25519,ed25519_sk}",
             "/etc/ssh/*_key",
             "/etc/ssl/private",
             // Credentials of clouds, clusters and hosts.
-            "/root/.aws/credentials", "/home/*/.aws/credentials",
-            "/root/.kube/config", "/home/*/.kube/config",
+            "/root/.aws/credentials",
+            "/home/*/.aws/credentials",
+            "/root/.kube/config",
+            "/home/*/.kube/config",
             "/etc/kubernetes/*.conf",
             "/etc/krb5.keytab",
         ],

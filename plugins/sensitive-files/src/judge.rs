@@ -144,9 +144,11 @@ impl Answer<'_, '_> {
     /// One alert for all rules, for none is meant in particular.
     fn unnamed(&mut self, rules: &[&Rule], grade: Option<Severity>, errno: Option<Errno>, what: &str) {
         let Some(first) = rules.iter().find(|rule| rule.deny.is_some()).or(rules.first()) else { return };
-        let alert = Alert::new("sensitive-bypass")
-            .severity(grade.unwrap_or(severity(first)))
-            .message(format!("{} {what} ({})", self.event.caller(), self.event.syscall()));
+        let alert = Alert::new("sensitive-bypass").severity(grade.unwrap_or(severity(first))).message(format!(
+            "{} {what} ({})",
+            self.event.caller(),
+            self.event.syscall()
+        ));
         self.add(first.deny.map(|own| errno.unwrap_or(own)), alert);
     }
 

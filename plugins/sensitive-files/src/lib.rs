@@ -16,8 +16,8 @@ mod rules;
 mod settings;
 mod subscribe;
 
-use plugin_sdk::prelude::*;
 use plugin_sdk::OneOrMany;
+use plugin_sdk::prelude::*;
 
 use rules::Rules;
 use settings::RuleSettings;

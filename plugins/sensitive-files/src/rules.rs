@@ -1,8 +1,8 @@
 //! Settings → rules that can be asked.
 
+use plugin_sdk::OneOrMany;
 use plugin_sdk::glob::{Glob, PathSet, Relation};
 use plugin_sdk::prelude::*;
-use plugin_sdk::OneOrMany;
 
 use crate::defaults::DEFAULTS;
 use crate::settings::{AccessSetting, ActionSetting, RuleSettings};
@@ -12,12 +12,8 @@ use crate::settings::{AccessSetting, ActionSetting, RuleSettings};
 pub(crate) const READS: Access = Access::READ.or(Access::EXECUTE).or(Access::ALIAS);
 
 /// What counts as writing.
-pub(crate) const WRITES: Access = Access::WRITE
-    .or(Access::CREATE)
-    .or(Access::DELETE)
-    .or(Access::ATTRIBUTES)
-    .or(Access::ALIAS)
-    .or(Access::COVER);
+pub(crate) const WRITES: Access =
+    Access::WRITE.or(Access::CREATE).or(Access::DELETE).or(Access::ATTRIBUTES).or(Access::ALIAS).or(Access::COVER);
 
 /// One rule.
 #[derive(Debug)]
@@ -56,7 +52,10 @@ impl Rules {
         let mut rules = Self { all: Vec::new(), patterns: Vec::new(), set: PathSet::default() };
         let mut issues = Vec::new();
         if settings.items.is_empty() {
-            issues.push(Issue::at("", "the list has no rule: nothing would be guarded; leave the settings out for the built-in list"));
+            issues.push(Issue::at(
+                "",
+                "the list has no rule: nothing would be guarded; leave the settings out for the built-in list",
+            ));
         }
         for (index, item) in settings.items.iter().enumerate() {
             rules.add(&settings.pointer(index), item, &mut issues);

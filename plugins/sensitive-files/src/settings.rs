@@ -1,7 +1,7 @@
 //! What the operator can say.
 
-use plugin_sdk::prelude::{Deserialize, JsonSchema};
 use plugin_sdk::Errno;
+use plugin_sdk::prelude::{Deserialize, JsonSchema};
 
 /// One rule: which files, from what, and what then.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

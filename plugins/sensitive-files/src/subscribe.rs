@@ -34,7 +34,17 @@ pub(crate) fn to(rules: &Rules) -> Subscription {
     if writes {
         subscription = subscription
             .on(entries(["creat", "truncate", "truncate64", "acct"]))
-            .on(entries(["unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"]))
+            .on(entries([
+                "unlink",
+                "unlinkat",
+                "rmdir",
+                "mkdir",
+                "mkdirat",
+                "mknod",
+                "mknodat",
+                "symlink",
+                "symlinkat",
+            ]))
             .on(entries(["chmod", "fchmod", "fchmodat", "fchmodat2"]))
             .on(entries(["chown", "lchown", "fchown", "fchownat", "chown32", "lchown32", "fchown32"]))
             .on(entries(["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]))

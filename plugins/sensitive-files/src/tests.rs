@@ -160,7 +160,8 @@ fn directories_above() {
 fn overlays_show_files_elsewhere() {
     let mut plugin = guarding("read", "deny");
     let overlay = |options: &str| {
-        let mut arguments = [Value::RawPath("x".into()), Value::RawPath("/mnt".into()), Value::Text("overlay".into())].to_vec();
+        let mut arguments =
+            [Value::RawPath("x".into()), Value::RawPath("/mnt".into()), Value::Text("overlay".into())].to_vec();
         arguments.extend([Value::Flags(0), Value::Text(options.into())]);
         Event::call("mount", arguments)
     };

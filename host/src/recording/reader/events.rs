@@ -15,31 +15,32 @@ use crate::recording::error::Problem;
 /// What decides whether a call is wanted, and what is checked all the same.
 #[derive(Deserialize)]
 pub(super) struct CallHead<'a> {
-    seq: u64,
-    process: u64,
+    pub(super) seq: u64,
+    pub(super) process: u64,
     #[serde(borrow)]
-    arch: Text<'a>,
-    nr: u32,
+    pub(super) arch: Text<'a>,
+    pub(super) nr: u32,
 }
 
-#[derive(Deserialize)]
+/// A call.
+#[derive(Debug, Deserialize)]
 pub(super) struct CallLine<'a> {
-    seq: u64,
-    time_ns: u64,
-    pid: i32,
-    tid: i32,
-    process: u64,
+    pub(super) seq: u64,
+    pub(super) time_ns: u64,
+    pub(super) pid: i32,
+    pub(super) tid: i32,
+    pub(super) process: u64,
     #[serde(borrow)]
-    arch: Text<'a>,
-    nr: u32,
+    pub(super) arch: Text<'a>,
+    pub(super) nr: u32,
     #[serde(borrow)]
-    syscall: Text<'a>,
-    registers: Registers,
+    pub(super) syscall: Text<'a>,
+    pub(super) registers: Registers,
     #[serde(borrow)]
-    args: Arguments<'a>,
-    result: Option<Signed>,
-    entry_seq: Option<u64>,
-    duration_ns: Option<u64>,
+    pub(super) args: Arguments<'a>,
+    pub(super) result: Option<Signed>,
+    pub(super) entry_seq: Option<u64>,
+    pub(super) duration_ns: Option<u64>,
 }
 
 impl CallLine<'_> {
@@ -76,18 +77,19 @@ impl CallLine<'_> {
 }
 
 
+/// A process or thread coming or going.
 #[derive(Deserialize)]
 pub(super) struct ProcessEventLine {
-    seq: u64,
-    time_ns: u64,
-    pid: i32,
-    tid: i32,
-    process: u64,
-    child: Option<i32>,
-    thread: Option<bool>,
-    previous_exe: Option<Bytes>,
-    code: Option<u8>,
-    signal: Option<u8>,
+    pub(super) seq: u64,
+    pub(super) time_ns: u64,
+    pub(super) pid: i32,
+    pub(super) tid: i32,
+    pub(super) process: u64,
+    pub(super) child: Option<i32>,
+    pub(super) thread: Option<bool>,
+    pub(super) previous_exe: Option<Bytes>,
+    pub(super) code: Option<u8>,
+    pub(super) signal: Option<u8>,
 }
 
 impl ProcessEventLine {

@@ -9,6 +9,7 @@ use crate::recording::encoding::{Bounded, Bytes, Word};
 use crate::recording::error::Problem;
 use crate::recording::format::{MAX_PROCESS_BYTES, MAX_PROCESSES};
 
+/// A process entry.
 #[derive(Deserialize)]
 pub(super) struct ProcessLine {
     id: u64,
