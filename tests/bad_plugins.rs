@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 
 use serde_json::json;
 use support::{HOST, Outcome, Run, host, run_limited};
-use wit_component::{ComponentEncoder, ManglingAndAbi, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{ManglingAndAbi, Resolve};
 
 /// The component of `tests/plugins/misbehaving`, built once.
 fn misbehaving() -> &'static Path {
@@ -36,7 +36,7 @@ fn dummy(wit: &str, world: &str) -> tempfile::NamedTempFile {
     let package = resolve.push_str("test.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
     let component = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
     file(&component)
 }
@@ -52,7 +52,8 @@ fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
 fn refused(plugin: &Path, parts: &[&str]) {
     let output = run_limited(Command::new(HOST).args(["run", "--plugin"]).arg(plugin).args(["--", "echo", "ran"]));
     let outcome = Outcome::of(&output);
-    assert_eq!((outcome.status, outcome.stdout.as_str()), (125, ""), "{outcome:#?}");
+    // 2 for a reference that can be seen to be wrong, 125 for all else.
+    assert!([2, 125].contains(&outcome.status) && outcome.stdout.is_empty(), "{outcome:#?}");
     for part in parts {
         assert!(outcome.stderr.contains(part), "{part:?} is not in {outcome:#?}");
     }
@@ -79,8 +80,9 @@ fn components_of_another_world_or_version() {
     let future = dummy(&contract.replace("tracegate:plugin@0.1.0", "tracegate:plugin@0.9.0"), "plugin");
     refused(future.path(), &["speaks version 0.9.0", "this host speaks 0.1.0"]);
     let changed = dummy(&contract.replace("summary: string,", "summary: u32,"), "plugin");
-    refused(changed.path(), &["does not fit the contract"]);
-    let wasi = contract.replace("world plugin {", "interface clock { now: func() -> u64; } world plugin { import clock;");
+    refused(changed.path(), &["broke the contract", "expected `string` found `u32`"]);
+    let wasi =
+        contract.replace("world plugin {", "interface clock { now: func() -> u64; } world plugin { import clock;");
     refused(dummy(&wasi, "plugin").path(), &["imports tracegate:plugin/clock@0.1.0, which no plugin gets"]);
     // Right in form, and traps when it is asked who it is.
     refused(dummy(contract, "plugin").path(), &["failed while it was asked to describe itself", "unreachable"]);
@@ -126,7 +128,9 @@ fn faults_fail_closed_in_enforce_mode() {
         ("deny-zero", "it answered deny(0), which is no errno"),
         ("deny-huge", "it answered deny(4096), which is no errno"),
     ] {
-        let outcome = open_under(does, &[]);
+        // Only the loop shall meet the deadline, on a busy machine too.
+        let more: &[_] = if does == "loop" { &[] } else { &[("--deadline", "10000")] };
+        let outcome = open_under(does, more);
         outcome.says("EPERM");
         assert_eq!(outcome.rules(), ["plugin-fault"], "{does}: {outcome:#?}");
         let message = outcome.alerts[0]["message"].as_str().unwrap();
@@ -149,7 +153,7 @@ fn faults_follow_the_failure_policy() {
 fn limits_are_the_operators() {
     let outcome = open_under("loop", &[("--deadline", "50")]);
     assert!(outcome.alerts[0]["message"].as_str().unwrap().contains("within 50 ms"), "{outcome:#?}");
-    let outcome = open_under("eat-memory", &[("--memory", "8")]);
+    let outcome = open_under("eat-memory", &[("--memory", "8"), ("--deadline", "10000")]);
     assert!(outcome.alerts[0]["message"].as_str().unwrap().contains("its 8 MiB"), "{outcome:#?}");
 }
 
@@ -174,7 +178,11 @@ fn floods_are_cut() {
 #[test]
 fn state_outlives_a_trap_and_the_plugin_comes_back() {
     let file = tempfile::NamedTempFile::with_prefix("target-file").unwrap();
-    let outcome = doing(json!({"does": "count-and-trap", "only": "target-file"})).tracee(&["open-loop", file.path().to_str().unwrap(), "5"]);
+    let outcome = doing(json!({"does": "count-and-trap", "only": "target-file"})).tracee(&[
+        "open-loop",
+        file.path().to_str().unwrap(),
+        "5",
+    ]);
     outcome.says("1 failed");
     let told: Vec<_> = outcome.alerts.iter().map(|alert| alert["message"].as_str().unwrap()).collect();
     assert_eq!((told[0], told[1], told[3], told[4]), ("1", "2", "4", "5"), "{outcome:#?}");
@@ -184,7 +192,11 @@ fn state_outlives_a_trap_and_the_plugin_comes_back() {
 #[test]
 fn a_plugin_that_always_fails_is_suspended_and_the_program_ends() {
     let file = tempfile::NamedTempFile::with_prefix("target-file").unwrap();
-    let outcome = doing(json!({"does": "loop", "only": "target-file"})).tracee(&["open-loop", file.path().to_str().unwrap(), "200"]);
+    let outcome = doing(json!({"does": "loop", "only": "target-file"})).tracee(&[
+        "open-loop",
+        file.path().to_str().unwrap(),
+        "200",
+    ]);
     outcome.says("200 failed");
     assert!(outcome.rules().contains(&"plugin-suspended"), "{:?}", outcome.rules());
 }

@@ -171,14 +171,17 @@ fn untraced_children_are_traced() {
     let files = Files::new();
     let untraced = libc::CLONE_UNTRACED.to_string();
     files.protected(&["in-clone", &untraced, &files.at("vault/secret")], "EACCES");
-    let outcome = host().protect(&files.root.join("vault/secret")).tracee(&["in-clone3", &untraced, &files.at("vault/secret")]);
+    let outcome =
+        host().protect(&files.root.join("vault/secret")).tracee(&["in-clone3", &untraced, &files.at("vault/secret")]);
     assert_eq!(outcome.stdout.trim(), "ENOSYS", "{outcome:#?}");
 }
 
 #[test]
 fn directories_globs_errno_and_access() {
     let files = Files::new();
-    let run = |settings: serde_json::Value, case: &[&str]| host().sensitive_files(&settings).tracee(case).stdout.trim().to_owned();
+    let run = |settings: serde_json::Value, case: &[&str]| {
+        host().sensitive_files(&settings).tracee(case).stdout.trim().to_owned()
+    };
     let (secret, vault) = (files.at("vault/secret"), files.at("vault"));
     let write_only = json!({"paths": [vault], "access": "write", "action": "deny", "errno": "EROFS"});
     assert_eq!(run(write_only.clone(), &["open", &secret]), "ok");

@@ -14,7 +14,8 @@ fn test_plugin(arguments: &[&str]) -> Outcome {
 }
 
 /// A run that reads, writes, executes and is refused things.
-const SCRIPT: &str = "cat /etc/shadow /etc/hostname; cd /etc; cat shadow; echo > /root/.ssh/authorized_keys; ls / | head -2; /bin/true";
+const SCRIPT: &str =
+    "cat /etc/shadow /etc/hostname; cd /etc; cat shadow; echo > /root/.ssh/authorized_keys; ls / | head -2; /bin/true";
 
 fn recorded(directory: &Path, name: &str) -> String {
     let trace = directory.join(name).to_str().unwrap().to_owned();
@@ -88,13 +89,13 @@ fn bad_traces_are_named_by_line() {
             assert!(outcome.stderr.contains(part), "{part:?} is not in {outcome:#?}");
         }
     };
-    refused(&write("cut", &text[..text.len() / 2]), &["line"]);
-    refused(&write("no-end", &lines[..lines.len() - 1].join("\n")), &["line", "end"]);
-    refused(&write("foreign", "{\"hello\": 1}\n"), &["line 1"]);
-    refused(&write("text", "hello\n"), &["line 1"]);
+    refused(&write("cut", &text[..text.len() / 2]), &["cut:"]);
+    refused(&write("no-end", &(lines[..lines.len() - 1].join("\n") + "\n")), &["no-end:", "end"]);
+    refused(&write("foreign", "{\"hello\": 1}\n"), &["foreign:1: not a trace"]);
+    refused(&write("text", "hello\n"), &["text:1: "]);
     refused(&write("empty", ""), &["empty"]);
-    refused(&write("future", &text.replacen("\"version\":1", "\"version\":99", 1)), &["line 1", "99"]);
+    refused(&write("future", &text.replacen("\"version\":1", "\"version\":99", 1)), &["future:1: ", "99"]);
     let broken = lines.iter().enumerate().map(|(i, line)| if i == 4 { "{\"type\":" } else { line }).collect::<Vec<_>>();
-    refused(&write("broken", &broken.join("\n")), &["line 5"]);
+    refused(&write("broken", &broken.join("\n")), &["broken:5: "]);
     refused("/no/such/trace.jsonl", &["/no/such/trace.jsonl"]);
 }

@@ -24,7 +24,8 @@ use programs::{Place, Program, Scope};
 /// The frequent calls, which `host record` leaves out if it is not asked for
 /// them.
 const NOT_RECORDED: [&str; 12] = [
-    "read", "write", "pread64", "pwrite64", "readv", "writev", "lseek", "close", "fstat", "recvfrom", "recvmsg", "ioctl",
+    "read", "write", "pread64", "pwrite64", "readv", "writev", "lseek", "close", "fstat", "recvfrom", "recvmsg",
+    "ioctl",
 ];
 
 /// Most bytes of data that the host shows.
@@ -88,7 +89,8 @@ fn compare_one(place: &Place, program: &Program) -> (compare::Tally, Vec<String>
 /// container).
 fn under_tracer(place: &Place, tracer: &str) -> Command {
     let work = place.fresh_work();
-    let permitted = place.command("setarch", &work).args(["-R", "true"]).output().is_ok_and(|output| output.status.success());
+    let permitted =
+        place.command("setarch", &work).args(["-R", "true"]).output().is_ok_and(|output| output.status.success());
     if !permitted {
         return place.command(tracer, &work);
     }

@@ -43,7 +43,7 @@ impl Normalizer {
         for call in calls.iter().filter(|call| !is_restart(call)) {
             let call = self.call(call.clone().arranged());
             if creates_exclusively(&call) {
-                normal.pop_if(|before| is_draw(before));
+                while normal.pop_if(|before| is_draw(before)).is_some() {}
             }
             normal.push(call);
         }
@@ -136,7 +136,9 @@ fn creates_exclusively(call: &Call) -> bool {
 /// A shell waits for whichever child of a pipeline ends next, which is a
 /// matter of time. Of calls in a row the order is not looked at.
 fn waits_for_any(call: &Call) -> bool {
-    call.name == "wait4" && call.arguments.first().is_some_and(|pid| pid == "-1") && matches!(call.outcome, Outcome::Value(_))
+    call.name == "wait4"
+        && call.arguments.first().is_some_and(|pid| pid == "-1")
+        && matches!(call.outcome, Outcome::Value(_))
 }
 
 /// The port that the kernel chose for a client's side of a connection.

@@ -48,12 +48,8 @@ fn call(line: &Json, outcome: Outcome) -> Call {
 fn outcome(line: &Json) -> Outcome {
     /// Answers of the kernel to itself (include/linux/errno.h). A program
     /// never sees them, a tracer does; the host has no names for them.
-    const RESTARTS: [(i64, &str); 4] = [
-        (-512, "ERESTARTSYS"),
-        (-513, "ERESTARTNOINTR"),
-        (-514, "ERESTARTNOHAND"),
-        (-516, "ERESTART_RESTARTBLOCK"),
-    ];
+    const RESTARTS: [(i64, &str); 4] =
+        [(-512, "ERESTARTSYS"), (-513, "ERESTARTNOINTR"), (-514, "ERESTARTNOHAND"), (-516, "ERESTART_RESTARTBLOCK")];
     if let Some(errno) = line["errno"].as_str() {
         return Outcome::Errno(errno.to_owned());
     }

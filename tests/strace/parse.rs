@@ -163,7 +163,8 @@ pub fn unquote(text: &str) -> Option<Vec<u8>> {
         }
         let digits = inner[at + 1..].iter().take(3).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
         if digits > 0 {
-            let octal = inner[at + 1..=at + digits].iter().fold(0u32, |number, digit| number * 8 + u32::from(digit - b'0'));
+            let octal =
+                inner[at + 1..=at + digits].iter().fold(0u32, |number, digit| number * 8 + u32::from(digit - b'0'));
             bytes.push(octal as u8);
             at += 1 + digits;
         } else {

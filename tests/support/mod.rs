@@ -15,7 +15,11 @@ pub const HOST: &str = env!("CARGO_BIN_EXE_host");
 /// The executable with the programs to trace (`tests/tracees`).
 pub fn tracee() -> PathBuf {
     let path = Path::new(HOST).with_file_name("examples").join("tracee");
-    assert!(path.exists(), "{} is missing: `cargo test` builds it, `cargo test --test NAME` does not: run `cargo build --release --example tracee`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo test` builds it, `cargo test --test NAME` does not: run `cargo build --release --example tracee`",
+        path.display()
+    );
     path
 }
 

@@ -73,7 +73,9 @@ fn main() {
             let argument = c(&"x".repeat(100_000));
             let mut argv = vec![argument.as_ptr(); 15];
             argv.push(std::ptr::null());
-            say_number(check(unsafe { libc::execve(c("/nonexistent").as_ptr(), argv.as_ptr(), std::ptr::null()) }.into()));
+            say_number(check(
+                unsafe { libc::execve(c("/nonexistent").as_ptr(), argv.as_ptr(), std::ptr::null()) }.into(),
+            ));
         }
         ["wild-argv"] => {
             say_number(check(unsafe { libc::execve(c("/bin/sh").as_ptr(), 16 as *const _, 24 as *const _) }.into()));
@@ -86,7 +88,8 @@ fn main() {
         ["in-clone", flags, path] => {
             let flags: c_long = flags.parse().unwrap();
             let none = std::ptr::null::<u8>();
-            let child = unsafe { libc::syscall(libc::SYS_clone, flags | c_long::from(libc::SIGCHLD), none, none, none, none) };
+            let child =
+                unsafe { libc::syscall(libc::SYS_clone, flags | c_long::from(libc::SIGCHLD), none, none, none, none) };
             in_child(child as c_int, path);
         }
         ["in-clone3", flags, path] => in_child(clone3(flags.parse().unwrap()), path),
@@ -224,7 +227,14 @@ fn vfork_exec(program: &str, argv: &[&str]) {
     let mut child = 0;
     let environment = [std::ptr::null_mut()];
     let failed = unsafe {
-        libc::posix_spawn(&raw mut child, program.as_ptr(), std::ptr::null(), std::ptr::null(), pointers.as_ptr().cast(), environment.as_ptr())
+        libc::posix_spawn(
+            &raw mut child,
+            program.as_ptr(),
+            std::ptr::null(),
+            std::ptr::null(),
+            pointers.as_ptr().cast(),
+            environment.as_ptr(),
+        )
     };
     if failed != 0 {
         return say_number(Err(io::Error::from_raw_os_error(failed)));

@@ -56,8 +56,7 @@ impl Variant {
         let raw = raw_path().display().to_string();
         let named = |number: u32| ["--plugin".to_owned(), format!("raw-{number}={raw}")];
         let raws = |count: u32| Under::Host((1..=count).flat_map(named).collect());
-        let four_and_sensitive =
-            Under::Host((1..=4).flat_map(named).chain(SENSITIVE.map(String::from)).collect());
+        let four_and_sensitive = Under::Host((1..=4).flat_map(named).chain(SENSITIVE.map(String::from)).collect());
         vec![
             Self::new("native", "no tracer", Openat, Under::Nothing),
             Self::new("filter", "no tracer, a filter that allows everything", Openat, Under::Filter),
@@ -127,15 +126,16 @@ impl Variant {
         tracer
     }
 
-    /// So many that a sample takes about a quarter of a second.
+    /// So many that a sample takes less than a tenth of a second: the load of
+    /// a machine changes in seconds, and a round should not see it change.
     fn repetitions(&self, placement: Placement) -> u64 {
-        let stops = !matches!(self.under, Under::Nothing | Under::Filter)
-            && !matches!(self.key, "excluded" | "unsubscribed");
+        let stops =
+            !matches!(self.under, Under::Nothing | Under::Filter) && !matches!(self.key, "excluded" | "unsubscribed");
         match (stops, self.call, placement) {
-            (true, _, Placement::Together) => 20_000,
-            (true, _, Placement::Free) => 6_000,
-            (false, Call::Openat, _) => 200_000,
-            (false, Call::Getppid, _) => 2_000_000,
+            (true, _, Placement::Together) => 5_000,
+            (true, _, Placement::Free) => 2_000,
+            (false, Call::Openat, _) => 30_000,
+            (false, Call::Getppid, _) => 300_000,
         }
     }
 }
@@ -145,7 +145,9 @@ impl Variant {
 pub(crate) fn measure(setup: &Setup) -> Vec<Variant> {
     let mut variants = Variant::all();
     for round in 1..=setup.rounds {
-        eprintln!("calls: round {round} of {}", setup.rounds);
+        if round % 5 == 1 {
+            eprintln!("calls: round {round} of {}", setup.rounds);
+        }
         for placement in 0..Placement::ALL.len() {
             for variant in &mut variants {
                 variant.measure(setup, placement);

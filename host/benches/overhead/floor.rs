@@ -52,8 +52,7 @@ fn traced(command: &[&str]) -> anyhow::Result<()> {
     // Unbuffered: exactly the one byte.
     File::from(std::io::stdin().as_fd().try_clone_to_owned()?).read_exact(&mut [0]).context("was not seized")?;
     let nr = sock_filter { code: (BPF_LD | BPF_W | BPF_ABS) as u16, jt: 0, jf: 0, k: 0 };
-    let is_openat =
-        sock_filter { code: (BPF_JMP | BPF_JEQ | BPF_K) as u16, jt: 0, jf: 1, k: libc::SYS_openat as u32 };
+    let is_openat = sock_filter { code: (BPF_JMP | BPF_JEQ | BPF_K) as u16, jt: 0, jf: 1, k: libc::SYS_openat as u32 };
     install(&[nr, is_openat, ret(libc::SECCOMP_RET_TRACE), ret(libc::SECCOMP_RET_ALLOW)])?;
     execute(command)
 }

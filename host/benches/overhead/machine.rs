@@ -12,7 +12,8 @@ pub(crate) fn facts() -> Vec<(&'static str, String)> {
         let line = cpuinfo.lines().find(|line| line.starts_with(key));
         line.and_then(|line| line.split_once(':')).map_or("unknown".into(), |(_, value)| value.trim().to_owned())
     };
-    let virtual_machine = if field("flags").split(' ').any(|flag| flag == "hypervisor") { ", virtual machine" } else { "" };
+    let virtual_machine =
+        if field("flags").split(' ').any(|flag| flag == "hypervisor") { ", virtual machine" } else { "" };
     let cpus = std::thread::available_parallelism().map_or("unknown".into(), |count| count.to_string());
     vec![
         ("kernel", file("/proc/sys/kernel/osrelease")),

@@ -22,12 +22,24 @@ mod setup;
 mod startup;
 mod targets;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, bail};
 use setup::Setup;
 
 const SECTIONS: [&str; 4] = ["calls", "start-up", "memory", "replay"];
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("overhead: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let Some(result) = programs::run(&words).or_else(|| floor::run(&words)) {

@@ -10,10 +10,8 @@ use super::targets::Target;
 const WIDTH: usize = 58;
 
 pub(crate) fn calls(variants: &[Variant]) {
-    let sections = [
-        (Call::Openat, "An openat of an existing file, and its close (ns)"),
-        (Call::Getppid, "A getppid (ns)"),
-    ];
+    let sections =
+        [(Call::Openat, "An openat of an existing file, and its close (ns)"), (Call::Getppid, "A getppid (ns)")];
     for (call, title) in sections {
         println!("\n{title:<WIDTH$}{}", Placement::ALL.map(|p| format!("{:>28}", p.title())).concat());
         for variant in variants.iter().filter(|variant| variant.call == call) {
@@ -42,11 +40,20 @@ pub(crate) fn figures(title: &str, figures: &[Figure]) {
 }
 
 pub(crate) fn targets(targets: &[Target]) {
-    println!("\n{:<WIDTH$}{:>12}{:>24}  {:<5}{:>14}", "Targets (median of the rounds' ratios)", "target", "measured", "met?", "if free");
+    println!(
+        "\n{:<WIDTH$}{:>12}{:>24}  {:<5}{:>14}",
+        "Targets (median of the rounds' ratios)", "target", "measured", "met?", "if free"
+    );
     for target in targets {
         let met = if target.is_met() { "yes" } else { "NO" };
         let free = target.free.as_ref().map_or(String::new(), |free| number(free.median()));
-        println!("  {:<w$}{:>12}{:>24}  {met:<5}{free:>14}", target.what, target.limit(), spread(&target.measured), w = WIDTH - 2);
+        println!(
+            "  {:<w$}{:>12}{:>24}  {met:<5}{free:>14}",
+            target.what,
+            target.limit(),
+            spread(&target.measured),
+            w = WIDTH - 2
+        );
     }
 }
 
@@ -58,10 +65,12 @@ fn spread(samples: &Samples) -> String {
 /// Three digits that matter, or all before the point, in groups.
 pub(crate) fn number(value: f64) -> String {
     let digits = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
-    let text = format!("{value:.digits$}");
-    match text.len() {
-        7.. if digits == 0 => format!("{},{},{}", &text[..text.len() - 6], &text[text.len() - 6..text.len() - 3], &text[text.len() - 3..]),
-        4..=6 if digits == 0 => format!("{},{}", &text[..text.len() - 3], &text[text.len() - 3..]),
-        _ => text,
+    let mut text = format!("{value:.digits$}");
+    let first = usize::from(text.starts_with('-'));
+    let mut group = if digits == 0 { text.len() } else { 0 };
+    while group > first + 3 {
+        group -= 3;
+        text.insert(group, ',');
     }
+    text
 }

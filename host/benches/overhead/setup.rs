@@ -29,7 +29,7 @@ impl Setup {
     pub(crate) fn new(quick: bool, rounds: Option<u32>) -> anyhow::Result<Self> {
         let scratch = tempfile::tempdir()?;
         std::fs::write(scratch.path().join(OPENED), b"content")?;
-        let rounds = rounds.unwrap_or(if quick { 2 } else { 9 });
+        let rounds = rounds.unwrap_or(if quick { 2 } else { 25 });
         Ok(Self { itself: std::env::current_exe()?, scratch, rounds, quick })
     }
 
@@ -40,7 +40,7 @@ impl Setup {
 
     /// How often to repeat, given how often a full run does.
     pub(crate) fn times(&self, full: u64) -> u64 {
-        if self.quick { full / 20 } else { full }
+        if self.quick { full / 5 } else { full }
     }
 
     /// A host with a code cache of our own: the user's is neither used nor

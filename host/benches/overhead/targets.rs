@@ -83,9 +83,8 @@ pub(crate) fn check(variants: &[Variant], figures: &[Figure]) -> Vec<Target> {
         let [measured, free] = [0, 1].map(|placement| compare(placement, variant, base));
         Some(Target { what, limit: Limit::AtMost(limit), unit: "", measured, free: Some(free) })
     };
-    let over = |placement: usize, variant: &Variant, base: &Variant| {
-        variant.samples[placement].over(&base.samples[placement])
-    };
+    let over =
+        |placement: usize, variant: &Variant, base: &Variant| variant.samples[placement].over(&base.samples[placement]);
     let native = find("native");
     let added = |placement: usize, variant: &Variant, base: &Variant| {
         let native = native.map(|native| native.samples[placement].clone()).unwrap_or_default();

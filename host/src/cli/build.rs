@@ -27,6 +27,5 @@ pub(super) struct BuildPlugin {
 
 pub(super) fn run(args: &BuildPlugin) -> anyhow::Result<()> {
     let component = build_plugin::build(&args.directory, args.output.as_deref())?;
-    println!("{}", component.display());
-    Ok(())
+    super::print(&component.display().to_string())
 }

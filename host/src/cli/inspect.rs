@@ -34,12 +34,13 @@ pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {
     let description = opened.description();
     let schema: serde_json::Value = serde_json::from_str(&description.settings_schema)?;
     match args.format {
-        Format::Text => {
-            println!("{} {}", description.name, description.version);
-            println!("{}", description.summary);
-            println!("{} bytes", bytes.len());
-            println!("settings schema:\n{schema:#}");
-        }
+        Format::Text => super::print(&format!(
+            "{} {}\n{}\n{} bytes\nsettings schema:\n{schema:#}",
+            description.name,
+            description.version,
+            description.summary,
+            bytes.len()
+        ))?,
         Format::Json => {
             let document = serde_json::json!({
                 "name": description.name,
@@ -48,7 +49,7 @@ pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {
                 "bytes": bytes.len(),
                 "settings_schema": schema,
             });
-            println!("{document:#}");
+            super::print(&format!("{document:#}"))?;
         }
     }
     Ok(())

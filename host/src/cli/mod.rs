@@ -12,6 +12,7 @@ mod record;
 mod run;
 pub mod test_plugin;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -27,7 +28,11 @@ const NOT_FOUND: u8 = 127;
 /// Traces programs with ptrace and asks WebAssembly plugins to allow, deny or
 /// alert on each system call
 #[derive(Debug, Parser)]
-#[command(name = "host", version, about, after_help = "\
+#[command(
+    name = "host",
+    version,
+    about,
+    after_help = "\
 Examples:
   host run -- cat /etc/shadow            refused by the embedded plugins, with one alert line
   host run --plugin ./mine.wasm -- make  judged by a plugin of your own
@@ -35,8 +40,9 @@ Examples:
   host test-plugin ./mine.wasm make.jsonl
 
 Exit status: of `run` and `record` the program's own, 128+N if signal N ended
-it, 125 if the host itself failed, 126 if the program cannot be executed, 127
-if there is no such program. Log level: TRACEGATE_LOG=debug.")]
+it, 125 if the host itself failed, 2 for a wrong command line, 126 if the program cannot be executed, 127
+if there is no such program. Log level: TRACEGATE_LOG=debug."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,6 +82,14 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
+/// Prints a command's result. A reader that has gone has seen enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Says what went wrong, in one go and without a back-trace.
 fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
     eprintln!("host: {}", told(error));
@@ -84,7 +98,9 @@ fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
 
 /// An error with its causes, except those that its text has already.
 fn told(error: &anyhow::Error) -> String {
-    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }

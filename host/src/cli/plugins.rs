@@ -58,9 +58,12 @@ impl FromStr for NamedRef {
     type Err = crate::source::SourceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let is_name =
+            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         match text.split_once('=') {
-            Some((name, reference)) if is_name(name) => Ok(Self { name: Some(name.into()), reference: reference.parse()? }),
+            Some((name, reference)) if is_name(name) => {
+                Ok(Self { name: Some(name.into()), reference: reference.parse()? })
+            }
             _ => Ok(Self { name: None, reference: text.parse()? }),
         }
     }
@@ -88,16 +91,23 @@ impl PluginOptions {
         let mut per_name = PerName::new(self)?;
         let plugins = if self.plugins.is_empty() {
             let references = BUILTINS.iter().map(|builtin| (None, PluginRef::Builtin(builtin), Some(builtin)));
-            references.map(|(name, reference, builtin)| {
-                self.load_one(&runtime, name, &reference, &mut per_name, builtin.map(|b| (b.mode, b.settings)))
-            }).collect::<anyhow::Result<Vec<_>>>()?
+            references
+                .map(|(name, reference, builtin)| {
+                    self.load_one(&runtime, name, &reference, &mut per_name, builtin.map(|b| (b.mode, b.settings)))
+                })
+                .collect::<anyhow::Result<Vec<_>>>()?
         } else {
-            let load = |named: &NamedRef| self.load_one(&runtime, named.name.as_deref(), &named.reference, &mut per_name, None);
+            let load = |named: &NamedRef| {
+                self.load_one(&runtime, named.name.as_deref(), &named.reference, &mut per_name, None)
+            };
             self.plugins.iter().map(load).collect::<anyhow::Result<Vec<_>>>()?
         };
         for (index, plugin) in plugins.iter().enumerate() {
             if plugins[..index].iter().any(|other| other.name() == plugin.name()) {
-                bail!("two plugins are called {0}: give one another name, as in --plugin other={0}.wasm", plugin.name());
+                bail!(
+                    "two plugins are called {0}: give one another name, as in --plugin other={0}.wasm",
+                    plugin.name()
+                );
             }
         }
         per_name.check_all_used(&plugins)?;

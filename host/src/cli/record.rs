@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use super::run::{dispatcher, trace};
+use super::run::{dispatcher, signals, trace};
 use super::{HOST_FAILED, fail};
 use crate::decode::{self, Arch};
 use crate::output::Destination;
@@ -37,11 +37,13 @@ pub(super) struct Record {
 }
 
 pub(super) fn run(args: &Record) -> ExitCode {
-    let prepared = recorded(&args.syscall).and_then(|recorded| {
-        dispatcher(Vec::new(), recorded, &Destination::Stderr, Some(&args.output), &args.command)
+    let prepared = signals().and_then(|signals| {
+        let recorded = recorded(&args.syscall)?;
+        let output = Some(args.output.as_path());
+        Ok((signals, dispatcher(Vec::new(), recorded, &Destination::Stderr, output, &args.command)?))
     });
     match prepared {
-        Ok(dispatcher) => trace(dispatcher, &args.command),
+        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }
@@ -49,7 +51,8 @@ pub(super) fn run(args: &Record) -> ExitCode {
 /// Calls that make up most of a trace and say least: they work on descriptors
 /// whose opening is recorded.
 const FREQUENT: [&str; 12] = [
-    "read", "write", "pread64", "pwrite64", "readv", "writev", "lseek", "close", "fstat", "recvfrom", "recvmsg", "ioctl",
+    "read", "write", "pread64", "pwrite64", "readv", "writev", "lseek", "close", "fstat", "recvfrom", "recvmsg",
+    "ioctl",
 ];
 
 /// The calls that `names` chooses.

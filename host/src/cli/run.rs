@@ -14,7 +14,7 @@ use crate::event::ExitStatus;
 use crate::output::{Destination, Output, Sink};
 use crate::plugin::{Dispatcher, Plugin};
 use crate::recording::{Header, Writer};
-use crate::tracer::{self, LaunchError, Stopping, TraceError};
+use crate::tracer::{self, LaunchError, Signals, Stopping, TraceError};
 
 /// Run a program and let plugins judge its system calls
 #[derive(Args, Debug)]
@@ -43,11 +43,13 @@ pub(super) struct Run {
 }
 
 pub(super) fn run(args: &Run) -> ExitCode {
-    let prepared = args.plugins.load().and_then(|plugins| {
-        dispatcher(plugins, Stopping::new(), &args.alerts, args.record.as_deref(), &args.command)
+    let prepared = signals().and_then(|signals| {
+        let plugins = args.plugins.load()?;
+        let dispatcher = dispatcher(plugins, Stopping::new(), &args.alerts, args.record.as_deref(), &args.command)?;
+        Ok((signals, dispatcher))
     });
     match prepared {
-        Ok(dispatcher) => trace(dispatcher, &args.command),
+        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }
@@ -72,9 +74,14 @@ pub(super) fn dispatcher(
     Ok(Dispatcher::new(plugins, recorded, Output::new(sink, writer))?)
 }
 
+/// To be taken first: before any thread is started.
+pub(super) fn signals() -> anyhow::Result<Signals> {
+    Signals::take().context("cannot set up signals")
+}
+
 /// Runs the program to its end; the exit status is the program's.
-pub(super) fn trace(mut dispatcher: Dispatcher, command: &[OsString]) -> ExitCode {
-    let ended = tracer::run(command, &mut dispatcher);
+pub(super) fn trace(signals: &Signals, mut dispatcher: Dispatcher, command: &[OsString]) -> ExitCode {
+    let ended = tracer::run(signals, command, &mut dispatcher);
     let finished = dispatcher.finish().context("the trace is not complete");
     match (ended, finished) {
         (Err(error), _) => {

@@ -187,12 +187,7 @@ fn run_with(args: &TestPlugin, build: &mut Build<'_>, out: &mut dyn Write, err: 
     })
 }
 
-fn try_run(
-    args: &TestPlugin,
-    build: &mut Build<'_>,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> anyhow::Result<u8> {
+fn try_run(args: &TestPlugin, build: &mut Build<'_>, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
     let settings = args.settings.as_deref().map(read_settings).transpose()?;
     let expected = match &args.expect {
         Some(path) if !args.bless => Some(golden_file::read(path)?),
@@ -203,8 +198,8 @@ fn try_run(
     let mut plugin = String::new();
     let mut traces = Vec::new();
     for (path, name) in args.traces.iter().zip(names) {
-        let mut judge = build(settings.as_deref())
-            .with_context(|| format!("plugin {} cannot be made ready", args.plugin))?;
+        let mut judge =
+            build(settings.as_deref()).with_context(|| format!("plugin {} cannot be made ready", args.plugin))?;
         judge.name().clone_into(&mut plugin);
         let report = replay::replay(path, name, &mut *judge, args);
         if let Some(problem) = report.error.as_ref().or(report.truncated.as_ref()) {
@@ -267,8 +262,7 @@ fn read_settings(given: &str) -> anyhow::Result<String> {
         }
         None => (given.to_owned(), "the text given"),
     };
-    serde_json::from_str::<serde::de::IgnoredAny>(&text)
-        .with_context(|| format!("--settings: {from} is not JSON"))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(&text).with_context(|| format!("--settings: {from} is not JSON"))?;
     Ok(text)
 }
 

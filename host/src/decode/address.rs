@@ -192,7 +192,9 @@ impl Parsed {
             Self::UnixAbstract(name) => format!("{{sa_family=AF_UNIX, sun_path=@{}}}", quote(name)),
             Self::UnixUnnamed => "{sa_family=AF_UNIX}".into(),
             Self::Netlink { port_id, groups } => {
-                format!("{{sa_family=AF_NETLINK, nl_pid={port_id}, nl_groups={groups:08x}}}")
+                // strace has C's %#08x, which gives zero no prefix.
+                let groups = if *groups == 0 { "00000000".into() } else { format!("{groups:#08x}") };
+                format!("{{sa_family=AF_NETLINK, nl_pid={port_id}, nl_groups={groups}}}")
             }
             Self::Packet { protocol, interface_index, hardware } => {
                 let mut text = format!(
@@ -389,6 +391,7 @@ mod tests {
     fn the_kernel_s_own() {
         let netlink = parse(libc::AF_NETLINK, &[0, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
         assert_eq!(netlink, Parsed::Netlink { port_id: 1, groups: 2 });
+        assert_eq!(netlink.describe(), "{sa_family=AF_NETLINK, nl_pid=1, nl_groups=0x000002}");
         let packet = parse(libc::AF_PACKET, &[0, 3, 2, 0, 0, 0, 1, 0, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0]);
         assert_eq!(packet, Parsed::Packet { protocol: 3, interface_index: 2, hardware: vec![1, 2, 3, 4, 5, 6] });
         let packet = parse(libc::AF_PACKET, &[0, 3, 2, 0, 0, 0, 1, 0, 0, 255, 1, 2]);

@@ -157,20 +157,14 @@ impl Event {
     pub fn path(&self, index: usize) -> Option<&ResolvedPath> {
         let call = self.call()?;
         let argument = call.arguments.get(index)?;
-        argument
-            .path
-            .get_or_init(|| self.oracle.as_ref().and_then(|oracle| oracle.path(call, index)))
-            .as_ref()
+        argument.path.get_or_init(|| self.oracle.as_ref().and_then(|oracle| oracle.path(call, index))).as_ref()
     }
 
     /// What descriptor argument `index` refers to.
     pub fn descriptor(&self, index: usize) -> Option<&BString> {
         let argument = self.call()?.arguments.get(index)?;
         let Value::Fd(fd) = argument.value else { return None };
-        argument
-            .descriptor
-            .get_or_init(|| self.oracle.as_ref().and_then(|oracle| oracle.descriptor(fd)))
-            .as_ref()
+        argument.descriptor.get_or_init(|| self.oracle.as_ref().and_then(|oracle| oracle.descriptor(fd))).as_ref()
     }
 
     /// Works out all that can be asked, while the tracee is stopped. From then

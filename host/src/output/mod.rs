@@ -76,9 +76,8 @@ impl Output {
 
     /// Writes what is left. `dropped` events were lost in all.
     pub fn finish(self, dropped: u64) -> io::Result<()> {
-        let writer = self.recording.and_then(|recording| {
-            recording.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
-        });
+        let writer =
+            self.recording.and_then(|recording| recording.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
         let recorded = writer.map_or(Ok(()), |mut writer| {
             writer.dropped(dropped);
             writer.finish().map(drop)

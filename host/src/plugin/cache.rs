@@ -53,7 +53,10 @@ impl Cache {
         if found.is_dir() && is_ours(&found) {
             Ok(Self { directory })
         } else {
-            Err(io::Error::other(format!("{} must be a directory of the user's own with mode 0700", directory.display())))
+            Err(io::Error::other(format!(
+                "{} must be a directory of the user's own with mode 0700",
+                directory.display()
+            )))
         }
     }
 

@@ -65,7 +65,10 @@ fn value(value: &Value) -> types::Value {
                 .collect(),
         ),
         Value::Structure(fields) => W::Structure(
-            fields.iter().map(|field| types::Field { name: field.name.clone().into_owned(), value: field.value }).collect(),
+            fields
+                .iter()
+                .map(|field| types::Field { name: field.name.clone().into_owned(), value: field.value })
+                .collect(),
         ),
         Value::Absent => W::Absent,
         Value::Unreadable(defect) => W::Unreadable(match defect {
@@ -102,9 +105,7 @@ fn address(address: &event::SocketAddress) -> types::SocketAddress {
         Parsed::Vsock { cid, port } => W::Vsock(types::VsockAddress { cid, port }),
         Parsed::Alg { kind, name } => W::Alg(types::AlgAddress { kind: text(&kind), name: text(&name) }),
         Parsed::Unspecified => W::Unspecified,
-        Parsed::Other { family, text, data } => {
-            W::Other(types::OtherAddress { family, text, data: data.to_vec() })
-        }
+        Parsed::Other { family, text, data } => W::Other(types::OtherAddress { family, text, data: data.to_vec() }),
     }
 }
 
@@ -177,9 +178,10 @@ const MAX_TEXT: usize = 16 * 1024;
 pub(super) fn verdict(verdict: types::Verdict) -> Result<Answer, String> {
     let action = match verdict.action {
         types::Action::Allow => Action::Allow,
-        types::Action::Deny(number) => Action::Deny(Errno::new(number).ok_or_else(|| {
-            format!("it answered deny({number}), which is no errno: deny takes 1 to 133")
-        })?),
+        types::Action::Deny(number) => Action::Deny(
+            Errno::new(number)
+                .ok_or_else(|| format!("it answered deny({number}), which is no errno: deny takes 1 to 133"))?,
+        ),
     };
     Ok(Answer { action, alerts: alerts(verdict.alerts), fault: None })
 }
@@ -199,7 +201,12 @@ pub(super) fn alerts(alerts: Vec<types::Alert>) -> Vec<event::Alert> {
                 types::Severity::Critical => event::Severity::Critical,
             },
             message: short(alert.message),
-            fields: alert.fields.into_iter().take(MAX_FIELDS).map(|(name, value)| (short(name), short(value))).collect(),
+            fields: alert
+                .fields
+                .into_iter()
+                .take(MAX_FIELDS)
+                .map(|(name, value)| (short(name), short(value)))
+                .collect(),
         })
         .collect()
 }

@@ -150,7 +150,11 @@ impl log::Host for Context {
         let Some(dropped) = self.kept.log.take() else { return };
         let plugin = &self.name;
         if dropped > 0 {
-            tracing::warn!(plugin, dropped, "log lines of the plugin were dropped: more than {LOG_LINES_A_SECOND} a second");
+            tracing::warn!(
+                plugin,
+                dropped,
+                "log lines of the plugin were dropped: more than {LOG_LINES_A_SECOND} a second"
+            );
         }
         let message = convert::shortened(&message, MAX_LOG_BYTES);
         match level {

@@ -196,7 +196,7 @@ fn fault(runtime: &Runtime, store: &Store<Context>, limits: &Limits, error: &was
     }
     Fault(match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt | Trap::OutOfFuel) => runtime.overrun(limits),
-        Some(trap) => format!("it trapped: {trap}"),
+        Some(trap) => format!("it trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
         None => format!("it broke the contract: {}", error.root_cause()),
     })
 }

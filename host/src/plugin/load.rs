@@ -133,16 +133,16 @@ pub fn open(runtime: &Arc<Runtime>, bytes: &[u8], origin: &str) -> Result<Opened
     if bytes.len() > MAX_BYTES {
         return Err(LoadError::TooLarge { plugin: plugin(), size: bytes.len() });
     }
-    let component = componentize::componentize(bytes)
-        .map_err(|source| LoadError::NotAComponent { plugin: plugin(), source })?;
+    let component =
+        componentize::componentize(bytes).map_err(|source| LoadError::NotAComponent { plugin: plugin(), source })?;
     let component = runtime.compile(&component).map_err(|source| LoadError::Invalid { plugin: plugin(), source })?;
     check_names(runtime, &component, origin)?;
     let contract = |error: wasmtime::Error| LoadError::Contract { plugin: plugin(), message: format!("{error:#}") };
     let pre = runtime.linker().instantiate_pre(&component).map_err(contract)?;
     let hooks = Hooks::of(&pre).map_err(contract)?;
     let failed = |doing| move |Fault(message)| LoadError::Failed { plugin: origin.to_owned(), doing, message };
-    let mut instance = Instance::new(runtime, &pre, &hooks, origin, &mut Kept::default(), &START)
-        .map_err(failed("instantiated"))?;
+    let mut instance =
+        Instance::new(runtime, &pre, &hooks, origin, &mut Kept::default(), &START).map_err(failed("instantiated"))?;
     let description = instance.describe(runtime, &START).map_err(failed("asked to describe itself"))?;
     let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if description.name.is_empty() || description.name.len() > 64 || !description.name.chars().all(named) {
@@ -168,8 +168,8 @@ impl Opened {
             .map_err(|Fault(message)| LoadError::Failed { plugin: plugin(), doing: "configured", message })?
             .map_err(|issues| LoadError::Settings { plugin: plugin(), issues: convert::issues(issues) })?;
         check_hooks(&self.hooks, &subscription, &self.origin)?;
-        let subscription = Subscription::new(subscription)
-            .map_err(|source| LoadError::Subscription { plugin: plugin(), source })?;
+        let subscription =
+            Subscription::new(subscription).map_err(|source| LoadError::Subscription { plugin: plugin(), source })?;
         if subscription.lane == Lane::Observe && wanted.mode == Mode::Enforce {
             tracing::debug!(plugin = wanted.name, "runs in the observe lane: it can alert, not deny");
         }
@@ -239,9 +239,12 @@ fn check_settings(description: &types::Description, settings: &str, origin: &str
     let plugin = || origin.to_owned();
     let settings: serde_json::Value =
         serde_json::from_str(settings).map_err(|source| LoadError::NotJson { plugin: plugin(), source })?;
-    let broken = |message: String| LoadError::Failed { plugin: plugin(), doing: "asked for its settings schema", message };
-    let schema = serde_json::from_str(&description.settings_schema).map_err(|error| broken(format!("it is not JSON: {error}")))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken(format!("it is no JSON Schema: {error}")))?;
+    let broken =
+        |message: String| LoadError::Failed { plugin: plugin(), doing: "asked for its settings schema", message };
+    let schema = serde_json::from_str(&description.settings_schema)
+        .map_err(|error| broken(format!("it is not JSON: {error}")))?;
+    let validator =
+        jsonschema::validator_for(&schema).map_err(|error| broken(format!("it is no JSON Schema: {error}")))?;
     let issues: Vec<SettingsIssue> = validator
         .iter_errors(&settings)
         .map(|error| SettingsIssue { pointer: error.instance_path().to_string(), message: error.to_string() })

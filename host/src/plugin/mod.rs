@@ -35,9 +35,9 @@ pub use dispatch::Dispatcher;
 pub use imports::Metric;
 pub use limits::Limits;
 pub use load::{LoadError, Opened, SettingsIssue, Wanted, open};
-pub use wit::types::Description;
 pub use runtime::{Metering, Runtime};
 pub use subscription::{Lane, Subscription, SubscriptionError};
+pub use wit::types::Description;
 
 use crate::event::{Action, Alert, Answer, Errno, Event, Kind, Severity};
 use imports::{Context, Kept};

@@ -103,7 +103,9 @@ impl Runtime {
         let ms = limits.deadline.as_millis().max(1) as u64;
         match self.metering {
             Metering::Clock => format!("it did not answer within {ms} ms"),
-            Metering::Fuel => format!("it did not answer within {} units of fuel, which stand for {ms} ms", ms * FUEL_PER_MS),
+            Metering::Fuel => {
+                format!("it did not answer within {} units of fuel, which stand for {ms} ms", ms * FUEL_PER_MS)
+            }
         }
     }
 }
@@ -175,7 +177,8 @@ impl Ticker {
         if !self.called.load(Ordering::Relaxed) {
             self.called.store(true, Ordering::SeqCst);
         }
-        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst)
+        if self.asleep.load(Ordering::SeqCst)
+            && self.asleep.swap(false, Ordering::SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();

@@ -84,8 +84,8 @@ impl Subscription {
                 return Err(SubscriptionError::UnknownSyscall(rule.syscall));
             }
             let conditions = rule.all_of.iter().map(condition).collect::<Result<Vec<_>, _>>();
-            let conditions = conditions
-                .map_err(|source| SubscriptionError::Condition { syscall: rule.syscall.clone(), source })?;
+            let conditions =
+                conditions.map_err(|source| SubscriptionError::Condition { syscall: rule.syscall.clone(), source })?;
             let table = match rule.phase {
                 types::Phase::Entry => &mut entry,
                 types::Phase::Exit => &mut exit,

@@ -358,9 +358,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for NamedArgument<'a> {
                         Key::Name => name = Some(map.next_value::<Text<'de>>()?.0),
                         Key::Kind => {
                             let text = map.next_value::<Text<'de>>()?.0;
-                            let known = Tag::named(&text).ok_or_else(|| {
-                                de::Error::custom(format_args!("unknown kind of argument {text:?}"))
-                            })?;
+                            let known = Tag::named(&text)
+                                .ok_or_else(|| de::Error::custom(format_args!("unknown kind of argument {text:?}")))?;
                             tag = Some(known);
                         }
                         Key::Value => match tag {

@@ -150,10 +150,7 @@ impl<'de> Deserialize<'de> for Signed {
                 Ok(Signed(number))
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Signed, E> {
-                number
-                    .try_into()
-                    .map(Signed)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+                number.try_into().map(Signed).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Signed, E> {
                 parse_word(text)
@@ -346,7 +343,10 @@ mod tests {
     fn bytes_survive() {
         assert_eq!(json(BytesRef(b"/tmp/\xc3\xa9\n")), "\"/tmp/é\\n\"");
         assert_eq!(json(BytesRef(b"\xff\xfe")), r#"{"base64":"//4="}"#);
-        assert_eq!(serde_json::from_str::<Bytes>(r#"{"base64":"//4="}"#).unwrap().0, "\u{ff}\u{fe}".chars().map(|c| c as u8).collect::<Vec<_>>());
+        assert_eq!(
+            serde_json::from_str::<Bytes>(r#"{"base64":"//4="}"#).unwrap().0,
+            "\u{ff}\u{fe}".chars().map(|c| c as u8).collect::<Vec<_>>()
+        );
         for wrong in ["{}", r#"{"base64":"?"}"#, r#"{"base64":"","x":""}"#, r#"{"x":""}"#, "1", "[1]"] {
             assert!(serde_json::from_str::<Bytes>(wrong).is_err(), "{wrong}");
         }

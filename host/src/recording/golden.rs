@@ -454,7 +454,9 @@ mod tests {
         let differences = Golden::compare(&expected, &got);
         let shown: Vec<_> = differences.iter().map(|difference| difference.describe("g.jsonl")).collect();
         assert_eq!(shown.len(), 3, "{shown:?}");
-        assert!(shown[0].starts_with("g.jsonl:3: login.jsonl: event 1: the expected verdict did not come\n- {\"seq\":1,"));
+        assert!(
+            shown[0].starts_with("g.jsonl:3: login.jsonl: event 1: the expected verdict did not come\n- {\"seq\":1,")
+        );
         assert_eq!(
             shown[1],
             "g.jsonl:4: login.jsonl: event 5: the verdict differs\n\

@@ -148,8 +148,11 @@ impl Reader {
     fn with_size(path: &Path, input: impl Read + Send + 'static, size: u64) -> Result<Self, TraceError> {
         let progress = Arc::new(Progress { size, ..Progress::default() });
         let input = Counted { input, progress: Arc::clone(&progress) };
-        let input = decompressed(input)
-            .map_err(|error| TraceError { path: path.to_owned(), line: 0, problem: Problem::Read(error) })?;
+        let input = decompressed(input).map_err(|error| TraceError {
+            path: path.to_owned(),
+            line: 0,
+            problem: Problem::Read(error),
+        })?;
         let mut lines = Lines::new(input);
         let header = header::read_header(&mut lines).map_err(|problem| TraceError {
             path: path.to_owned(),

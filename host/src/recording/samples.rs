@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use crate::decode::Arch;
-use crate::event::{
-    Argument, Call, Event, Kind, Outcome, PathState, Process, ResolvedPath, SocketAddress, Value,
-};
+use crate::event::{Argument, Call, Event, Kind, Outcome, PathState, Process, ResolvedPath, SocketAddress, Value};
 
 /// A process like a shell's.
 pub(crate) fn process(pid: i32) -> Arc<Process> {

@@ -4,7 +4,6 @@
 use std::io::{self, Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use bstr::BString;
 use proptest::prelude::*;
@@ -427,7 +426,8 @@ fn hostile_lines_cost_little() {
     let bomb = zstd::encode_all(io::Read::take(io::repeat(b'x'), 1 << 30), 1).unwrap();
     let found = error(bomb);
     assert!(found.contains("longer than 16 MiB"), "{found}");
-    let seven = sample().replace("\"args\":[", "\"args\":[{\"kind\":\"absent\"},{\"kind\":\"absent\"},{\"kind\":\"absent\"},");
+    let seven =
+        sample().replace("\"args\":[", "\"args\":[{\"kind\":\"absent\"},{\"kind\":\"absent\"},{\"kind\":\"absent\"},");
     assert!(error(seven).contains("a list of at most 6 arguments"));
     // Process entries that never end.
     let argv = vec!["\"\""; 60_000].join(",");
@@ -494,9 +494,29 @@ fn events_out_of_order_are_refused() {
     let mut writer = Writer::new(Box::new(memory.clone()), Compression::None, &header()).unwrap();
     writer.event(&entry(2, &process(7), openat("/x"))).unwrap();
     assert!(writer.event(&entry(2, &process(7), openat("/x"))).is_err());
-    assert!(writer.verdict(&VerdictRecord { seq: 3, ..alert() }).is_err());
     assert_eq!(writer.finish().unwrap().events, 1);
     assert!(read(memory.bytes()).is_ok());
+}
+
+#[test]
+fn an_early_verdict_waits_for_its_event() {
+    let trace = write(Compression::None, |writer| {
+        writer.verdict(&alert()).unwrap();
+        writer.verdict(&VerdictRecord { seq: 2, ..alert() }).unwrap();
+        writer.verdict(&VerdictRecord { seq: 9, ..alert() }).unwrap();
+        writer.event(&entry(1, &process(7), openat("/x"))).unwrap();
+        writer.event(&entry(2, &process(7), openat("/x"))).unwrap();
+    });
+    let order: Vec<_> = read(trace)
+        .unwrap()
+        .iter()
+        .map(|record| match record {
+            Record::Event(event) => format!("event {}", event.seq),
+            Record::Verdict(verdict) => format!("verdict {}", verdict.seq),
+            Record::End { events, dropped } => format!("end {events} {dropped}"),
+        })
+        .collect();
+    assert_eq!(order, ["event 1", "verdict 1", "event 2", "verdict 2", "end 2 1"]);
 }
 
 #[test]
@@ -631,34 +651,5 @@ impl Arbitrary for BStringLike {
     type Strategy = BoxedStrategy<Self>;
     fn arbitrary_with((): ()) -> Self::Strategy {
         bytes().prop_map(|bytes| Self(bytes.into())).boxed()
-    }
-}
-
-/// Not a test of right or wrong: `cargo test --release -p host --lib
-/// recording::tests::speed -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    const EVENTS: u64 = 1_000_000;
-    let shell = process(7);
-    for compression in [Compression::None, Compression::Zstd] {
-        let event = |seq| entry(seq, &shell, openat(&format!("/usr/lib/python3/dist-packages/{seq}.py")));
-        let all: Vec<_> = (1..=EVENTS).map(event).collect();
-        let started = Instant::now();
-        let trace = write(compression, |writer| all.iter().for_each(|event| writer.event(event).unwrap()));
-        let rate = |started: Instant| EVENTS as f64 / started.elapsed().as_secs_f64();
-        println!("{compression:?}: {} bytes an event, written {:.0}/s", trace.len() as u64 / EVENTS, rate(started));
-        for round in 0..3 {
-            let reader = |trace: &Vec<u8>| Reader::new(Path::new("t"), Cursor::new(trace.clone())).unwrap();
-            let started = Instant::now();
-            assert_eq!(reader(&trace).map(Result::unwrap).count() as u64, EVENTS + 1);
-            let here = rate(started);
-            let started = Instant::now();
-            assert_eq!(reader(&trace).in_background().unwrap().map(Result::unwrap).count() as u64, EVENTS + 1);
-            let behind = rate(started);
-            let started = Instant::now();
-            assert_eq!(reader(&trace).only(|_, _, _| false).map(Result::unwrap).count() as u64, 1);
-            println!("  {round}: read {here:.0}/s, on its own thread {behind:.0}/s, skipped {:.0}/s", rate(started));
-        }
     }
 }

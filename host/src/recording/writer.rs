@@ -39,6 +39,8 @@ const FULL_AT: usize = 8 << 20;
 /// The writer forgets the processes that it has described if their entries
 /// take more than this.
 const FORGET_AT: usize = 16 << 20;
+/// Most verdicts that wait for their event. One event has one of each plugin.
+const MOST_EARLY: usize = 256;
 /// zstd's level: the fastest regular one. A trace shrinks to about a twentieth.
 const LEVEL: i32 = 1;
 
@@ -77,6 +79,8 @@ pub struct Writer {
     processes: Processes,
     line: Vec<u8>,
     last_seq: u64,
+    /// Verdicts on events that have not come yet: number of the event, line.
+    early: Vec<(u64, Box<[u8]>)>,
     summary: Summary,
 }
 
@@ -131,6 +135,7 @@ impl Writer {
             processes: Processes::default(),
             line,
             last_seq: 0,
+            early: Vec::new(),
             summary: Summary::default(),
         })
     }
@@ -163,24 +168,25 @@ impl Writer {
         }
         self.last_seq = event.seq;
         self.summary.events += 1;
+        if !self.early.is_empty() {
+            for (_, verdict) in self.early.extract_if(.., |(seq, _)| *seq <= event.seq) {
+                self.line.extend_from_slice(&verdict);
+            }
+        }
         self.shared.push(&self.line)
     }
 
-    /// Writes what a plugin answered to an event that has been written;
-    /// nothing if the answer says nothing. Of an answer that is too long for a
-    /// trace the alerts are left out, and its `fault` says so.
+    /// Writes what a plugin answered to an event; nothing if the answer says
+    /// nothing. A gate's verdict may come before its event, which is captured
+    /// when the tracee has what it waits for: then it is kept until the event
+    /// comes. Of an answer that is too long for a trace the alerts are left
+    /// out, and its `fault` says so.
     ///
     /// # Errors
-    /// As [`Writer::event`]; also if the event has not been written.
+    /// As [`Writer::event`].
     pub fn verdict(&mut self, verdict: &VerdictRecord) -> io::Result<()> {
         if !verdict.answer.matters() {
             return Ok(());
-        }
-        if verdict.seq > self.last_seq {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("a verdict on event {} given to the recorder after event {}", verdict.seq, self.last_seq),
-            ));
         }
         self.line.clear();
         serde_json::to_writer(&mut self.line, verdict)?;
@@ -191,7 +197,16 @@ impl Writer {
             serde_json::to_writer(&mut self.line, &VerdictRecord { answer, ..verdict.clone() })?;
         }
         self.line.push(b'\n');
-        self.shared.push(&self.line)
+        if verdict.seq <= self.last_seq {
+            return self.shared.push(&self.line);
+        }
+        if self.early.len() < MOST_EARLY {
+            self.early.push((verdict.seq, self.line.as_slice().into()));
+        } else {
+            // Events are not recorded at all; the end line shall tell.
+            self.summary.dropped += 1;
+        }
+        Ok(())
     }
 
     /// Counts events that could not be recorded. The end line tells.
@@ -204,6 +219,8 @@ impl Writer {
     /// # Errors
     /// If anything could not be written.
     pub fn finish(mut self) -> io::Result<Summary> {
+        // Their events never came.
+        self.summary.dropped += self.early.len() as u64;
         self.line.clear();
         serde_json::to_writer(&mut self.line, &EndRef(self.summary))?;
         self.line.push(b'\n');

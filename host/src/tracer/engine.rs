@@ -9,12 +9,12 @@ use bstr::BString;
 use libc::{c_int, pid_t};
 
 use super::filter::{self, Comparison, Condition, Predicate, Stopping};
-use super::launch::{self, Launched, LaunchError, Program};
+use super::launch::{self, LaunchError, Launched, Program};
 use super::memory::TraceeMemory;
 use super::stop::{Asked, Gone, Reason, Report, Stopped, Stops};
 use super::sys::SeccompInfo;
 use super::task::{Pending, Task, Tasks};
-use super::{Handler, Interest, procfs, signals, sys};
+use super::{Handler, Interest, Signals, procfs, signals, sys};
 use crate::decode::{self, Arch, Changes, Memory, Spec};
 use crate::event::{Errno, Event, ExitStatus, Kind, Outcome, ProcessEvent};
 
@@ -39,7 +39,7 @@ pub enum TraceError {
 
 /// Runs a program and all that comes of it to the end, and says how the
 /// program itself ended.
-pub fn run(argv: &[impl AsRef<OsStr>], handler: &mut dyn Handler) -> Result<Ended, TraceError> {
+pub fn run(_signals: &Signals, argv: &[impl AsRef<OsStr>], handler: &mut dyn Handler) -> Result<Ended, TraceError> {
     let kernel = |action| move |source| TraceError::Kernel { action, source };
     let program = Program::find(argv)?;
     signals::prepare().map_err(kernel("set up signals"))?;
@@ -183,7 +183,8 @@ impl<'h> Engine<'h> {
     fn carry_out(&mut self, stop: Stopped, event: &Arc<Event>, denied: Option<Errno>, interest: Interest, spec: &Spec) {
         if let Some(errno) = denied {
             let _gone = stop.deny(errno.raw());
-            let refused = interest.exit.then(|| self.exit_event(stop.tid(), event, -i64::from(errno.raw()), 0, &NoMemory));
+            let refused =
+                interest.exit.then(|| self.exit_event(stop.tid(), event, -i64::from(errno.raw()), 0, &NoMemory));
             stop.resume(0);
             if let Some(refused) = refused {
                 self.handler.observe(refused);
@@ -215,7 +216,14 @@ impl<'h> Engine<'h> {
     }
 
     /// The captured event of the exit of the call whose entry was `entry`.
-    fn exit_event(&mut self, tid: pid_t, entry: &Event, result: i64, duration_ns: u64, memory: &dyn Memory) -> Arc<Event> {
+    fn exit_event(
+        &mut self,
+        tid: pid_t,
+        entry: &Event,
+        result: i64,
+        duration_ns: u64,
+        memory: &dyn Memory,
+    ) -> Arc<Event> {
         let call = entry.call().expect("an entry event is a call");
         let outcome = Outcome { result, entry_seq: entry.seq, duration_ns };
         let call = decode::complete(call, result, memory);
@@ -266,7 +274,9 @@ impl<'h> Engine<'h> {
     fn executed(&mut self, stop: Stopped) {
         let tid = stop.tid();
         let former = stop.message().map_or(tid, |message| message as pid_t);
-        if former != tid && let Some(task) = self.tasks.remove(&former) {
+        if former != tid
+            && let Some(task) = self.tasks.remove(&former)
+        {
             // Another thread than the leader executed; it takes over its id.
             self.tasks.insert(tid, task);
         }
@@ -317,7 +327,8 @@ impl<'h> Engine<'h> {
     fn group_stop(&mut self, stop: Stopped, signal: c_int) {
         self.task(stop.tid());
         let from_terminal = matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
-        let with_us = stop.tid() == self.root && nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(self.root))) == Ok(nix::unistd::getpgrp());
+        let with_us = stop.tid() == self.root
+            && nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(self.root))) == Ok(nix::unistd::getpgrp());
         stop.listen();
         if from_terminal && with_us {
             signals::stop_self();

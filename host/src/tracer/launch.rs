@@ -46,7 +46,9 @@ pub enum LaunchError {
     #[error("cannot run a program with a NUL byte in its arguments")]
     Nul,
     /// The environment does not let us trace.
-    #[error("cannot {action}: {source}; `host run` needs leave to use ptrace and seccomp: in a container, capability SYS_PTRACE")]
+    #[error(
+        "cannot {action}: {source}; `host run` needs leave to use ptrace and seccomp: in a container, capability SYS_PTRACE"
+    )]
     Forbidden {
         /// What was tried.
         action: &'static str,
@@ -93,7 +95,9 @@ fn search(name: &OsStr) -> Result<PathBuf, LaunchError> {
     }
     let directories = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     std::env::split_paths(&directories)
-        .map(|directory| if directory.as_os_str().is_empty() { Path::new(".").join(name) } else { directory.join(name) })
+        .map(
+            |directory| if directory.as_os_str().is_empty() { Path::new(".").join(name) } else { directory.join(name) },
+        )
         .find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok())
         .ok_or_else(|| LaunchError::NotFound(name.into()))
 }
@@ -190,7 +194,8 @@ unsafe fn child(
         // SPEC_ALLOW (Linux 4.17) keeps the speculation settings that the
         // program would have without a filter.
         let flags = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-        let install = || libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(filter));
+        let install =
+            || libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(filter));
         if install() != 0 {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
             if install() != 0 {

@@ -35,6 +35,7 @@ use std::sync::Arc;
 pub use engine::{Ended, TraceError, run};
 pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
 pub use launch::LaunchError;
+pub use signals::Signals;
 
 use crate::decode::Arch;
 use crate::event::{Errno, Event};

@@ -33,7 +33,10 @@ fn link(tid: pid_t, entry: &str) -> BString {
 pub(super) fn process(tid: pid_t) -> Process {
     let status = read(tid, "status", 64 * 1024);
     let field = |key: &str| {
-        status.lines().find_map(|line| line.strip_prefix(key.as_bytes())).map(|rest| rest.trim_ascii().to_str_lossy().into_owned())
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key.as_bytes()))
+            .map(|rest| rest.trim_ascii().to_str_lossy().into_owned())
     };
     let number = |key| field(key).and_then(|text| text.parse::<i32>().ok());
     let four = |key| {
@@ -44,7 +47,8 @@ pub(super) fn process(tid: pid_t) -> Process {
         }
         ids
     };
-    let mut argv: Vec<BString> = read(tid, "cmdline", MAX_CMDLINE).split(|byte| *byte == 0).map(BString::from).collect();
+    let mut argv: Vec<BString> =
+        read(tid, "cmdline", MAX_CMDLINE).split(|byte| *byte == 0).map(BString::from).collect();
     // Every argument ends in a NUL, so that the last piece is empty.
     argv.pop();
     argv.truncate(MAX_ARGV);

@@ -108,7 +108,13 @@ pub(super) fn descriptor(tid: pid_t, fd: c_int) -> Option<BString> {
 }
 
 /// Where path argument `index` of `call` leads.
-pub(super) fn path_argument(ids: Ids, root: &io::Result<Root>, call: &Call, index: usize, rule: &PathRule) -> ResolvedPath {
+pub(super) fn path_argument(
+    ids: Ids,
+    root: &io::Result<Root>,
+    call: &Call,
+    index: usize,
+    rule: &PathRule,
+) -> ResolvedPath {
     let directory = match rule.dirfd.and_then(|dirfd| call.arguments.get(usize::from(dirfd))) {
         Some(argument) => match argument.value {
             Value::Fd(fd) => fd,

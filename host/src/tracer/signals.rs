@@ -20,14 +20,37 @@ const IGNORED: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, 
 /// From a supervisor: passed on.
 const FORWARDED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
 
+/// The host's signals, taken in hand. There is no other way to
+/// [`run`](super::run) a program, and this comes before any thread is
+/// started: a thread made earlier would be killed by what is to be passed on.
+#[derive(Debug)]
+pub struct Signals(());
+
+impl Signals {
+    /// Keeps what a supervisor sends for the program that is to run.
+    ///
+    /// # Errors
+    /// If the kernel refuses to tell or change the signal mask.
+    pub fn take() -> io::Result<Self> {
+        // SAFETY: plain integers, filled by the call.
+        let mut mask: sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: reads the mask into `mask`.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
+        let _ = INHERITED_MASK.set(mask);
+        forwarded().thread_block()?;
+        Ok(Self(()))
+    }
+}
+
+static INHERITED_MASK: OnceLock<sigset_t> = OnceLock::new();
+
 struct Inherited {
-    mask: sigset_t,
     dispositions: Vec<(c_int, libc::sigaction)>,
 }
 
 static INHERITED: OnceLock<Inherited> = OnceLock::new();
 
-/// Takes the host's signals in hand. Call before any thread is started.
+/// From now on the keyboard's signals are the program's alone.
 pub(super) fn prepare() -> io::Result<()> {
     let mut inherited = Vec::new();
     // SIGCHLD ignored would make the kernel reap our tracees. SIGPIPE has been
@@ -44,11 +67,7 @@ pub(super) fn prepare() -> io::Result<()> {
         }
         inherited.push((number, old));
     }
-    // SAFETY: plain integers, filled by the call.
-    let mut mask: sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: reads the mask into `mask`.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
-    let _ = INHERITED.set(Inherited { mask, dispositions: inherited });
+    let _ = INHERITED.set(Inherited { dispositions: inherited });
 
     for ignored in IGNORED {
         // SAFETY: ignoring runs no code of ours.
@@ -58,7 +77,6 @@ pub(super) fn prepare() -> io::Result<()> {
     let quiet = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDSTOP, SigSet::empty());
     // SAFETY: likewise.
     unsafe { sigaction(Signal::SIGCHLD, &quiet) }?;
-    forwarded().thread_block()?;
     Ok(())
 }
 
@@ -72,13 +90,13 @@ fn forwarded() -> SigSet {
 /// # Safety
 /// To be called in a forked child only.
 pub(super) unsafe fn restore_in_child() {
-    let Some(inherited) = INHERITED.get() else { return };
-    // SAFETY: restores what `prepare` read.
+    let (Some(inherited), Some(mask)) = (INHERITED.get(), INHERITED_MASK.get()) else { return };
+    // SAFETY: restores what `take` and `prepare` read.
     unsafe {
         for (number, old) in &inherited.dispositions {
             libc::sigaction(*number, old, std::ptr::null_mut());
         }
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const inherited.mask, std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut());
     }
 }
 

@@ -116,7 +116,9 @@ impl Stopped {
     pub(super) fn call(&self) -> Asked<Option<SeccompInfo>> {
         match sys::syscall_info(self.tid) {
             Ok(info) => Ok(sys::seccomp_part(&info)),
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => asked(arch::entry_from_registers(self.tid)).map(Some),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => {
+                asked(arch::entry_from_registers(self.tid)).map(Some)
+            }
             Err(_) => Err(Gone),
         }
     }

@@ -158,9 +158,8 @@ pub(super) fn openat(dir: c_int, path: &CStr, flags: c_int) -> io::Result<OwnedF
 /// readlinkat(2) into `buffer`; what was read.
 pub(super) fn readlinkat<'a>(dir: c_int, path: &CStr, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`.
-    let length = check(unsafe {
-        libc::readlinkat(dir, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) as c_long
-    })?;
+    let length =
+        check(unsafe { libc::readlinkat(dir, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) as c_long })?;
     Ok(&buffer[..length as usize])
 }
 
@@ -195,12 +194,12 @@ pub(super) fn identity(dir: c_int, path: &CStr, flags: c_int) -> io::Result<Iden
 pub(super) fn is_procfs(fd: BorrowedFd<'_>) -> bool {
     let mut found = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the kernel writes one `struct statfs`, integers only.
-    unsafe { libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()) == 0 && found.assume_init().f_type == libc::PROC_SUPER_MAGIC }
+    unsafe {
+        libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()) == 0 && found.assume_init().f_type == libc::PROC_SUPER_MAGIC
+    }
 }
 
 /// Current wall-clock time in nanoseconds (through the vDSO).
 pub(super) fn now_ns() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_nanos() as u64)
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos() as u64)
 }

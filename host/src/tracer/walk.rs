@@ -28,7 +28,13 @@ const NAMING: c_int = libc::O_PATH | libc::O_CLOEXEC;
 const S_IFLNK: u16 = libc::S_IFLNK as u16;
 
 /// Follows `name` from `base`, or from `root` if it is absolute.
-pub(super) fn walk(root: &Root, base: Option<OwnedFd>, ids: Ids, name: &BStr, follow: bool) -> io::Result<ResolvedPath> {
+pub(super) fn walk(
+    root: &Root,
+    base: Option<OwnedFd>,
+    ids: Ids,
+    name: &BStr,
+    follow: bool,
+) -> io::Result<ResolvedPath> {
     let root = match root {
         Root::Ours => sys::openat(libc::AT_FDCWD, c"/", NAMING | libc::O_DIRECTORY)?,
         Root::Theirs(fd) => fd.try_clone()?,

@@ -78,9 +78,7 @@ impl<'a> From<&'a Difference> for Differing<'a> {
             What::TraceNotExpected { verdicts } => ("trace-not-expected", None, Some(Side::Count(*verdicts))),
             What::Missing(verdict) => ("missing", Some(Side::Verdict(verdict)), None),
             What::Unexpected(verdict) => ("unexpected", None, Some(Side::Verdict(verdict))),
-            What::Changed { expected, got } => {
-                ("changed", Some(Side::Verdict(expected)), Some(Side::Verdict(got)))
-            }
+            What::Changed { expected, got } => ("changed", Some(Side::Verdict(expected)), Some(Side::Verdict(got))),
         };
         Self {
             trace: &difference.trace,

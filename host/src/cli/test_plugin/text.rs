@@ -99,11 +99,8 @@ fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     if text.chars().any(char::is_control) {
         text.chars()
             .flat_map(|char| {
-                let (escaped, plain) = if char.is_control() {
-                    (Some(char.escape_default()), None)
-                } else {
-                    (None, Some(char))
-                };
+                let (escaped, plain) =
+                    if char.is_control() { (Some(char.escape_default()), None) } else { (None, Some(char)) };
                 escaped.into_iter().flatten().chain(plain)
             })
             .collect::<String>()

@@ -76,7 +76,6 @@ impl CallLine<'_> {
     }
 }
 
-
 /// A process or thread coming or going.
 #[derive(Deserialize)]
 pub(super) struct ProcessEventLine {
@@ -100,9 +99,9 @@ impl ProcessEventLine {
                 child: self.child.ok_or_else(|| missing("child"))?,
                 thread: self.thread.ok_or_else(|| missing("thread"))?,
             },
-            "process_exec" => ProcessEvent::Executed {
-                previous_exe: self.previous_exe.ok_or_else(|| missing("previous_exe"))?.0,
-            },
+            "process_exec" => {
+                ProcessEvent::Executed { previous_exe: self.previous_exe.ok_or_else(|| missing("previous_exe"))?.0 }
+            }
             _ => ProcessEvent::Exited(match (self.code, self.signal) {
                 (Some(code), None) => ExitStatus::Code(code),
                 (None, Some(signal)) => ExitStatus::Signal(signal),
