@@ -324,9 +324,7 @@ fn argument(call: &str, name: &str, kind: &Kind, succeeded: bool, (ours, theirs)
             (ours == found.as_deref().unwrap_or(theirs)).into()
         }
         Kind::Buffer(_) | Kind::Vectors(_) => data(ours, theirs),
-        Kind::Struct(_) | Kind::SizedStruct(..) => {
-            structure(ours, &before_arrow(&without_comments(theirs)).to_owned()).into()
-        }
+        Kind::Struct(_) | Kind::SizedStruct(..) => structure(ours, before_arrow(&without_comments(theirs))).into(),
         Kind::Message => message(ours, theirs),
         Kind::Messages(_) => Verdict::NotCompared,
     }

@@ -8,14 +8,13 @@ use super::compare::{Call, Outcome, declaration};
 /// Names with a random part: what stands before it, and its length. They are
 /// replaced by numbers in order of their appearance, so that it still has to
 /// be the same one of several temporary files that is renamed or deleted.
-const RANDOM_NAMES: [(&str, usize, &str); 7] = [
+const RANDOM_NAMES: [(&str, usize, &str); 6] = [
     ("/tmp/cc", 6, "gcc: files between its stages"),
     ("/tmp_obj_", 6, "git: an object being written"),
     ("/tmp_pack_", 6, "git: a pack being written"),
     ("/tmp_idx_", 6, "git: the index of a pack being written"),
     ("/tmp_rev_", 6, "git: the reverse index of a pack being written"),
     ("/.git/t", 6, "git: tries whether the file system has symbolic links"),
-    ("/.git/objects/bek", 6, "git: a test file"),
 ];
 
 /// Names, and arguments of programs, with the id of a process: what stands before and after it.

@@ -128,7 +128,7 @@ exec true
 /// end of an attribute's value, and knows interfaces by name: these are not
 /// here.
 const CALLS: &str = r#"
-import fcntl, os, resource, signal, socket, threading
+import fcntl, os, resource, select, signal, socket, threading
 def attempt(call, *arguments, **named):
     try: return call(*arguments, **named)
     except OSError: pass
@@ -165,7 +165,7 @@ for family, kind, address in [
     s = attempt(socket.socket, family, kind)
     if not s: continue
     attempt(s.connect, address)
-    if family == socket.AF_UNIX: attempt(s.bind, address)
+    if address == 'socket': attempt(s.bind, address)
     for level, option in [(socket.SOL_SOCKET, socket.SO_REUSEADDR), (socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_CORK),
         (socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)]:
         attempt(s.setsockopt, level, option, 1); attempt(s.getsockopt, level, option)
@@ -175,6 +175,7 @@ for family, kind, address in [
         attempt(s.sendmsg, [b'one', b'two'], [], socket.MSG_DONTWAIT, address)
     s.close()
 thread = threading.Thread(target=os.chdir, args=('.',)); thread.start(); thread.join()
+select.select([], [], [], 0.2) # join does not wait for the thread's very end
 "#;
 
 /// Makes what the programs need, and lists them.

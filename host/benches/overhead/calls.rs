@@ -20,7 +20,7 @@ pub(crate) struct Variant {
     under: Under,
     /// In the order of [`Placement::ALL`].
     pub(crate) samples: [Samples; 2],
-    /// Why there is no figure.
+    /// Why a round, the last that did, failed.
     pub(crate) failure: Option<String>,
 }
 
@@ -87,12 +87,12 @@ impl Variant {
 
     /// Takes one sample.
     fn measure(&mut self, setup: &Setup, placement: usize) {
-        if self.failure.is_some() {
-            return;
-        }
         match Placement::ALL[placement].during(|| self.ns_per_call(setup, Placement::ALL[placement])) {
             Ok(ns) => self.samples[placement].push(ns),
-            Err(error) => self.failure = Some(format!("{error:#}")),
+            Err(error) => {
+                self.samples[placement].push_failure();
+                self.failure = Some(format!("{error:#}"));
+            }
         }
     }
 
@@ -103,14 +103,14 @@ impl Variant {
                 itself.arg(LOOP);
                 itself
             }
-            Under::Filter => self.through(setup, Command::new(&setup.itself), &[FILTERED]),
-            Under::Floor => self.through(setup, Command::new(&setup.itself), &[FLOOR]),
+            Under::Filter => Self::through(setup, Command::new(&setup.itself), &[FILTERED]),
+            Under::Floor => Self::through(setup, Command::new(&setup.itself), &[FLOOR]),
             Under::Host(options) => {
-                self.through(setup, setup.host(["run"].into_iter().chain(options.iter().map(String::as_str))), &["--"])
+                Self::through(setup, setup.host(["run"].into_iter().chain(options.iter().map(String::as_str))), &["--"])
             }
             Under::Strace => {
                 let options = ["-f", "--seccomp-bpf", "-e", "trace=openat", "-o", "/dev/null"];
-                self.through(setup, Command::new("strace"), &options)
+                Self::through(setup, Command::new("strace"), &options)
             }
         };
         // A relative name is looked up from the working directory.
@@ -121,7 +121,7 @@ impl Variant {
         printed.trim().parse().with_context(|| format!("the loop printed {printed:?} instead of a number"))
     }
 
-    fn through(&self, setup: &Setup, mut tracer: Command, options: &[&str]) -> Command {
+    fn through(setup: &Setup, mut tracer: Command, options: &[&str]) -> Command {
         tracer.args(options).arg(&setup.itself).arg(LOOP);
         tracer
     }

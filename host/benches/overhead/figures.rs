@@ -10,7 +10,7 @@ pub(crate) struct Figure {
     pub(crate) title: String,
     pub(crate) unit: &'static str,
     pub(crate) samples: Samples,
-    /// Why there is no figure.
+    /// Why a round, the last that did, failed.
     pub(crate) failure: Option<String>,
 }
 
@@ -19,14 +19,14 @@ impl Figure {
         Self { key, title: title.into(), unit, samples: Samples::default(), failure: None }
     }
 
-    /// Takes one sample, unless there was a failure before.
+    /// Takes one sample.
     pub(crate) fn measure(&mut self, sample: impl FnOnce() -> anyhow::Result<f64>) {
-        if self.failure.is_some() {
-            return;
-        }
         match sample() {
             Ok(sample) => self.samples.push(sample),
-            Err(error) => self.failure = Some(format!("{error:#}")),
+            Err(error) => {
+                self.samples.push_failure();
+                self.failure = Some(format!("{error:#}"));
+            }
         }
     }
 }

@@ -8,6 +8,8 @@
 //! and rows are compared with each other, so that rounds must alternate
 //! between them; frameworks measure one row to its end and then the next.
 
+#![allow(clippy::cast_precision_loss, reason = "times are far below 2^53 nanoseconds")]
+
 mod calls;
 mod figures;
 mod floor;

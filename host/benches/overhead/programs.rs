@@ -46,7 +46,10 @@ impl Call {
 /// Runs the program that the arguments name; none if they name none.
 pub(crate) fn run(arguments: &[&str]) -> Option<anyhow::Result<()>> {
     Some(match arguments {
-        [FIRST] => first(),
+        [FIRST] => {
+            println!("{}", monotonic_ns());
+            Ok(())
+        }
         [LOOP, call, times, path] => repeat(call, times, path),
         [WAIT, path] => wait(path),
         _ => return None,
@@ -59,11 +62,6 @@ pub(crate) fn monotonic_ns() -> u64 {
     // SAFETY: the kernel writes one `timespec` to `now`.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-fn first() -> anyhow::Result<()> {
-    println!("{}", monotonic_ns());
-    Ok(())
 }
 
 fn repeat(call: &str, times: &str, path: &str) -> anyhow::Result<()> {

@@ -15,13 +15,9 @@ pub(crate) fn calls(variants: &[Variant]) {
     for (call, title) in sections {
         println!("\n{title:<WIDTH$}{}", Placement::ALL.map(|p| format!("{:>28}", p.title())).concat());
         for variant in variants.iter().filter(|variant| variant.call == call) {
-            match &variant.failure {
-                Some(failure) => println!("  {:<w$}  not measured: {failure}", variant.title, w = WIDTH - 2),
-                None => {
-                    let cells = variant.samples.each_ref().map(|samples| format!("{:>28}", spread(samples)));
-                    println!("  {:<w$}{}", variant.title, cells.concat(), w = WIDTH - 2);
-                }
-            }
+            let cells = variant.samples.each_ref().map(|samples| format!("{:>28}", spread(samples)));
+            println!("  {:<w$}{}", variant.title, cells.concat(), w = WIDTH - 2);
+            failures(variant.samples.iter().map(Samples::failures).sum(), variant.failure.as_deref());
         }
     }
 }
@@ -29,13 +25,8 @@ pub(crate) fn calls(variants: &[Variant]) {
 pub(crate) fn figures(title: &str, figures: &[Figure]) {
     println!("\n{title}");
     for figure in figures {
-        match &figure.failure {
-            Some(failure) => println!("  {:<w$}  not measured: {failure}", figure.title, w = WIDTH - 2),
-            None if figure.samples.is_empty() => {}
-            None => {
-                println!("  {:<w$}{:>28} {}", figure.title, spread(&figure.samples), figure.unit, w = WIDTH - 2);
-            }
-        }
+        println!("  {:<w$}{:>28} {}", figure.title, spread(&figure.samples), figure.unit, w = WIDTH - 2);
+        failures(figure.samples.failures(), figure.failure.as_deref());
     }
 }
 
@@ -57,8 +48,23 @@ pub(crate) fn targets(targets: &[Target]) {
     }
 }
 
+fn failures(count: usize, last: Option<&str>) {
+    if let Some(last) = last {
+        println!("    {count} samples failed, the last so: {}", shortened(last));
+    }
+}
+
+/// As much of a message as says what went wrong.
+fn shortened(message: &str) -> String {
+    let text: String = message.chars().take(300).collect();
+    text.replace('\n', "; ")
+}
+
 /// `MEDIAN (LEAST..MOST)`
 fn spread(samples: &Samples) -> String {
+    if samples.is_empty() {
+        return "not measured".into();
+    }
     format!("{} ({}..{})", number(samples.median()), number(samples.least()), number(samples.most()))
 }
 

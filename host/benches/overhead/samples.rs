@@ -1,6 +1,7 @@
 //! Measurements of one thing, one a round.
 
-/// In the order of the rounds.
+/// In the order of the rounds. NaN stands for a round that failed, so that
+/// the others still meet their partners.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
@@ -9,8 +10,18 @@ impl Samples {
         self.0.push(sample);
     }
 
+    pub(crate) fn push_failure(&mut self) {
+        self.0.push(f64::NAN);
+    }
+
+    /// How many rounds failed.
+    pub(crate) fn failures(&self) -> usize {
+        self.0.iter().filter(|sample| sample.is_nan()).count()
+    }
+
+    /// No round gave a figure.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.failures() == self.0.len()
     }
 
     pub(crate) fn least(&self) -> f64 {
@@ -23,7 +34,7 @@ impl Samples {
 
     /// NaN if there is none.
     pub(crate) fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
+        let mut sorted: Vec<f64> = self.0.iter().copied().filter(|sample| !sample.is_nan()).collect();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
         match sorted.len() {

@@ -64,10 +64,10 @@ sets! {
     /// dup3(2).
     CLOEXEC: O_CLOEXEC;
 
-    /// epoll_create1(2).
+    /// `epoll_create1(2)`.
     EPOLL_CREATE: EPOLL_CLOEXEC;
 
-    /// inotify_init1(2).
+    /// `inotify_init1(2)`.
     INOTIFY_INIT: IN_NONBLOCK, IN_CLOEXEC;
 
     /// eventfd2(2).
