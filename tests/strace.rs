@@ -91,7 +91,7 @@ fn under_tracer(place: &Place, tracer: &str) -> Command {
     let work = place.fresh_work();
     let permitted =
         place.command("setarch", &work).args(["-R", "true"]).output().is_ok_and(|output| output.status.success());
-    if true || !permitted {
+    if !permitted {
         return place.command(tracer, &work);
     }
     let mut command = place.command("setarch", &work);

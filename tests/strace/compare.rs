@@ -148,6 +148,9 @@ const RESULTS_THAT_ARE_IDS: [&str; 14] = [
 /// Arguments that are the id of a process or thread.
 const ARGUMENTS_THAT_ARE_IDS: [&str; 4] = ["pid", "tid", "tgid", "pgid"];
 
+/// Fields of structures (clone3's) that are addresses.
+const ADDRESSES_IN_STRUCTURES: [&str; 6] = ["pidfd", "child_tid", "parent_tid", "stack", "tls", "set_tid"];
+
 /// What was compared.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -359,11 +362,13 @@ fn structure(ours: &str, theirs: &str) -> bool {
         return same_number(ours, theirs);
     }
     let (Some(ours), Some(theirs)) = (fields(ours), fields(theirs)) else { return false };
-    let mut shared =
-        ours.iter().filter_map(|(name, ours)| Some((ours, theirs.iter().find(|(other, _)| name == other)?.1)));
     let mut any = false;
-    let all = shared.all(|(ours, theirs)| {
+    let all = ours.iter().all(|(name, ours)| {
+        let Some((_, theirs)) = theirs.iter().find(|(other, _)| name == other) else { return true };
         any = true;
+        if ADDRESSES_IN_STRUCTURES.contains(name) {
+            return (number(ours) == Some(0)) == (number(theirs) == Some(0));
+        }
         same_number(ours, theirs)
     });
     any && all

@@ -68,8 +68,13 @@ impl Place {
             ("LANG", "C"),
             ("TZ", "UTC"),
             // How much memory is free at the top of the heap depends on the sizes in which data comes through a pipe;
-            // so the heap grows in large steps and does not shrink.
-            ("GLIBC_TUNABLES", "glibc.malloc.top_pad=16777216:glibc.malloc.trim_threshold=1073741824:glibc.malloc.mmap_threshold=1073741824"),
+            // so the heap grows in large steps and does not shrink. A thread's own heap is cut to size, by how much
+            // depends on its address; so threads have none.
+            (
+                "GLIBC_TUNABLES",
+                "glibc.malloc.top_pad=16777216:glibc.malloc.trim_threshold=1073741824:\
+                 glibc.malloc.mmap_threshold=1073741824:glibc.malloc.arena_max=1",
+            ),
             // Python's order of sets, and no files beside its modules.
             ("PYTHONHASHSEED", "0"),
             ("PYTHONDONTWRITEBYTECODE", "1"),
@@ -220,7 +225,7 @@ pub fn programs(place: &Place) -> Vec<Program> {
         program("tar extract", Default, 150, &["tar", "-xzpf", &at("archive.tar.gz")]),
         program("find", All, 100, &["find", &at("tree"), "-type", "f", "-size", "+0", "-exec", "cat", "{}", "+"]),
         program("sh", Default, 500, &["sh", "-c", SCRIPT]),
-        program("curl", Default, 300, &["curl", "-sS", "-o", "file", &url]),
+        program("curl", Default, 200, &["curl", "-sS", "-o", "file", &url]),
     ]
 }
 

@@ -32,14 +32,14 @@ pub(crate) fn figures(title: &str, figures: &[Figure]) {
 
 pub(crate) fn targets(targets: &[Target]) {
     println!(
-        "\n{:<WIDTH$}{:>12}{:>24}  {:<5}{:>14}",
+        "\n{:<WIDTH$}{:>12}{:>30}  {:<5}{:>9}",
         "Targets (median of the rounds' ratios)", "target", "measured", "met?", "if free"
     );
     for target in targets {
         let met = if target.is_met() { "yes" } else { "NO" };
         let free = target.free.as_ref().map_or(String::new(), |free| number(free.median()));
         println!(
-            "  {:<w$}{:>12}{:>24}  {met:<5}{free:>14}",
+            "  {:<w$}{:>12}{:>30}  {met:<5}{free:>9}",
             target.what,
             target.limit(),
             spread(&target.measured),
