@@ -12,6 +12,7 @@ use wasmtime::component::Resource;
 
 use super::convert;
 use super::limits::Limiter;
+use super::runtime::Overtime;
 use super::wit::{log, metrics, state, types};
 use crate::decode;
 use crate::event::Event;
@@ -85,11 +86,12 @@ pub(super) struct Context {
     pub event: Option<Arc<Event>>,
     pub(super) kept: Kept,
     pub(super) limiter: Limiter,
+    pub(super) overtime: Overtime,
 }
 
 impl Context {
     pub(super) fn new(name: String, kept: Kept, limiter: Limiter) -> Self {
-        Self { name, event: None, kept, limiter }
+        Self { name, event: None, kept, limiter, overtime: Overtime::new(Duration::ZERO) }
     }
 }
 

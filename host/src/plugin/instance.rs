@@ -12,7 +12,7 @@ use wasmtime::component::{InstancePre, Resource};
 use super::convert;
 use super::imports::{Context, Kept};
 use super::limits::{Limiter, Limits};
-use super::runtime::Runtime;
+use super::runtime::{Armed, Runtime};
 use super::wit::{lifecycle, process_events, syscall_entry, syscall_exit, types};
 use crate::event::{Answer, Event, Kind};
 
@@ -89,7 +89,7 @@ impl Instance {
         let context = Context::new(name.to_owned(), std::mem::take(kept), Limiter::new(limits.memory));
         let mut store = runtime.store(context);
         let mut make = || -> wasmtime::Result<_> {
-            runtime.arm(&mut store, limits)?;
+            let _armed = runtime.arm(&mut store, limits)?;
             let instance = pre.instantiate(&mut store)?;
             let lifecycle = hooks.lifecycle.load(&mut store, &instance)?;
             let entry = hooks.entry.as_ref().map(|hook| hook.load(&mut store, &instance)).transpose()?;
@@ -127,7 +127,7 @@ impl Instance {
     }
 
     pub(super) fn describe(&mut self, runtime: &Runtime, limits: &Limits) -> Result<lifecycle::Description, Fault> {
-        self.start(runtime, limits)?;
+        let _armed = self.start(runtime, limits)?;
         let answer = self.lifecycle.call_describe(&mut self.store);
         answer.map_err(|error| fault(runtime, &self.store, limits, &error))
     }
@@ -138,7 +138,7 @@ impl Instance {
         limits: &Limits,
         settings: &str,
     ) -> Result<Result<types::Subscription, Vec<lifecycle::Issue>>, Fault> {
-        self.start(runtime, limits)?;
+        let _armed = self.start(runtime, limits)?;
         let answer = self.lifecycle.call_configure(&mut self.store, settings);
         answer.map_err(|error| fault(runtime, &self.store, limits, &error))
     }
@@ -146,7 +146,7 @@ impl Instance {
     /// Calls the hook that the event belongs to. A component without that
     /// hook answers nothing.
     pub(super) fn ask(&mut self, runtime: &Runtime, limits: &Limits, question: &Question<'_>) -> Result<Answer, Fault> {
-        self.start(runtime, limits)?;
+        let _armed = self.start(runtime, limits)?;
         let event = question.event;
         self.store.data_mut().event = Some(event.clone());
         let answer = self.call(question);
@@ -183,7 +183,7 @@ impl Instance {
         Ok(Ok(Answer { alerts: convert::alerts(alerts), ..Answer::allow() }))
     }
 
-    fn start(&mut self, runtime: &Runtime, limits: &Limits) -> Result<(), Fault> {
+    fn start<'r>(&mut self, runtime: &'r Runtime, limits: &Limits) -> Result<Armed<'r>, Fault> {
         runtime.arm(&mut self.store, limits).map_err(|error| Fault(error.to_string()))
     }
 }

@@ -1,17 +1,20 @@
 //! The Wasm engine, set up once, and what bounds a call's time.
 //!
 //! Live, a call is bounded by the clock: a ticker thread advances the
-//! engine's epoch while calls are made, and sleeps while none are. In a
+//! engine's epoch while calls are made, and sleeps while none are. On a busy
+//! machine the clock runs while the plugin does not; a call that is late is
+//! therefore given its deadline once more in processor time of its thread,
+//! within bounds, before it is stopped ([`Overtime`]). In a
 //! replay it is bounded by fuel, so that the same plugin on the same trace
 //! stops at the same instruction on every machine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, Store};
+use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline};
 
 use super::cache::Cache;
 use super::imports::Context;
@@ -30,7 +33,7 @@ pub enum Metering {
 /// Fuel that stands for a millisecond of the deadline: about as many Wasm
 /// instructions as a core of the year 2020 executes in it.
 const FUEL_PER_MS: u64 = 1_000_000;
-/// Length of an epoch. A call ends between its deadline and two epochs later.
+/// Length of an epoch.
 const TICK: Duration = Duration::from_millis(1);
 /// Native stack that a plugin may use.
 const MAX_WASM_STACK: usize = 512 * 1024;
@@ -76,21 +79,23 @@ impl Runtime {
         let mut store = Store::new(&self.engine, context);
         store.limiter(|context| &mut context.limiter);
         if self.metering == Metering::Clock {
-            store.epoch_deadline_trap();
+            store.epoch_deadline_callback(|mut store| {
+                store.data_mut().overtime.extend(cpu_time(), Instant::now()).map(UpdateDeadline::Continue)
+            });
         }
         store
     }
 
-    /// Gives the next call its time.
-    pub(super) fn arm(&self, store: &mut Store<Context>, limits: &Limits) -> wasmtime::Result<()> {
+    /// Gives the next call its time, until the answer is dropped.
+    pub(super) fn arm(&self, store: &mut Store<Context>, limits: &Limits) -> wasmtime::Result<Armed<'_>> {
         let ms = limits.deadline.as_millis().max(1) as u64;
         match &self.ticker {
             Some(ticker) => {
                 store.set_epoch_deadline(ms + 1);
-                ticker.wake();
-                Ok(())
+                store.data_mut().overtime = Overtime::new(limits.deadline);
+                Ok(Armed(Some(ticker.begin())))
             }
-            None => store.set_fuel(ms * FUEL_PER_MS),
+            None => store.set_fuel(ms * FUEL_PER_MS).map(|()| Armed(None)),
         }
     }
 
@@ -127,9 +132,58 @@ fn config(metering: Metering) -> Config {
     config
 }
 
+/// How often its deadline a call may take by the clock, however busy the
+/// machine.
+const PATIENCE: u32 = 20;
+
+/// The time of a call past its deadline.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Overtime {
+    deadline: Duration,
+    /// The thread's processor time and the clock when the deadline passed.
+    since: Option<(Duration, Instant)>,
+}
+
+impl Overtime {
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self { deadline, since: None }
+    }
+
+    /// Epochs until the next look at a call that is late; an error if it must
+    /// be stopped.
+    fn extend(&mut self, cpu: Duration, now: Instant) -> wasmtime::Result<u64> {
+        let (cpu_since, since) = *self.since.get_or_insert((cpu, now));
+        let used_up = cpu.saturating_sub(cpu_since) >= self.deadline || now - since >= self.deadline * PATIENCE;
+        if used_up { Err(Trap::Interrupt.into()) } else { Ok(1) }
+    }
+}
+
+/// Processor time of this thread.
+fn cpu_time() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
+}
+
+/// A call whose time runs.
+#[derive(Debug)]
+#[must_use = "the call's time ends with it"]
+pub(super) struct Armed<'r>(#[allow(dead_code, reason = "held for its end")] Option<Running<'r>>);
+
+/// Keeps the ticker awake.
+#[derive(Debug)]
+struct Running<'t>(&'t Ticker);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Advances the epoch while calls are made.
 #[derive(Debug)]
 struct Ticker {
+    /// Calls whose time runs.
+    running: AtomicU32,
     /// A call was made since the last tick.
     called: AtomicBool,
     asleep: AtomicBool,
@@ -142,6 +196,7 @@ const IDLE_TICKS: u32 = 50;
 impl Ticker {
     fn start(engine: Engine) -> std::io::Result<Arc<Self>> {
         let ticker = Arc::new(Self {
+            running: AtomicU32::new(0),
             called: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             thread: std::sync::OnceLock::new(),
@@ -151,7 +206,8 @@ impl Ticker {
             let mut idle = 0;
             while let Some(ticker) = of_thread.upgrade() {
                 engine.increment_epoch();
-                idle = if ticker.called.swap(false, Ordering::SeqCst) { 0 } else { idle + 1 };
+                let called = ticker.called.swap(false, Ordering::SeqCst);
+                idle = if called || ticker.running.load(Ordering::SeqCst) > 0 { 0 } else { idle + 1 };
                 if idle < IDLE_TICKS {
                     drop(ticker);
                     thread::sleep(TICK);
@@ -159,7 +215,7 @@ impl Ticker {
                 }
                 ticker.asleep.store(true, Ordering::SeqCst);
                 // A call that came in between has seen us awake.
-                if !ticker.called.load(Ordering::SeqCst) {
+                if ticker.running.load(Ordering::SeqCst) == 0 && !ticker.called.load(Ordering::SeqCst) {
                     drop(ticker);
                     thread::park();
                 } else {
@@ -172,7 +228,9 @@ impl Ticker {
         Ok(ticker)
     }
 
-    fn wake(&self) {
+    /// Counts a call in and sees to it that the ticker is awake.
+    fn begin(&self) -> Running<'_> {
+        self.running.fetch_add(1, Ordering::SeqCst);
         // Both flags change rarely: a load is cheaper than a store.
         if !self.called.load(Ordering::Relaxed) {
             self.called.store(true, Ordering::SeqCst);
@@ -183,6 +241,7 @@ impl Ticker {
         {
             thread.unpark();
         }
+        Running(self)
     }
 }
 
@@ -191,5 +250,23 @@ impl Drop for Ticker {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_call_is_stopped_by_its_own_time_or_by_patience() {
+        let deadline = Duration::from_millis(10);
+        let (ms, start) = (Duration::from_millis, Instant::now());
+        let mut waiting = Overtime::new(deadline);
+        assert!(waiting.extend(ms(5), start).is_ok());
+        assert!(waiting.extend(ms(6), start + ms(150)).is_ok(), "others had the processor");
+        assert!(waiting.extend(ms(15), start + ms(160)).is_err(), "its own time is used up");
+        let mut starved = Overtime::new(deadline);
+        assert!(starved.extend(ms(5), start).is_ok());
+        assert!(starved.extend(ms(5), start + deadline * PATIENCE).is_err());
     }
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bstr::BString;
 use proptest::prelude::*;

@@ -101,8 +101,6 @@ struct Engine<'h> {
     ended: Option<Ended>,
     processes: bool,
     seq: u64,
-    /// Counts calls that may have changed a root or working directory.
-    generation: u64,
 }
 
 impl<'h> Engine<'h> {
@@ -112,7 +110,7 @@ impl<'h> Engine<'h> {
             // The child is our own fork until it executes its program.
             task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
-        Self { handler, tasks: Tasks::from([(root, task)]), root, ended: None, processes, seq: 0, generation: 0 }
+        Self { handler, tasks: Tasks::from([(root, task)]), root, ended: None, processes, seq: 0 }
     }
 
     fn run(mut self) -> io::Result<Option<Ended>> {
@@ -190,6 +188,9 @@ impl<'h> Engine<'h> {
                 self.handler.observe(refused);
             }
         } else if interest.exit || spec.changes != Changes::Nothing {
+            if spec.changes == Changes::FileSystem {
+                self.forget_all();
+            }
             let pending = Pending { entry: event.clone(), since: Instant::now(), wanted: interest.exit };
             self.task(stop.tid()).pending = Some(pending);
             stop.resume_to_exit(0);
@@ -203,8 +204,8 @@ impl<'h> Engine<'h> {
         let Ok(Some(result)) = stop.result() else { return stop.resume(0) };
         match pending.entry.call().map_or(Changes::Nothing, |call| call.spec.changes) {
             Changes::Nothing => {}
-            Changes::Credentials => self.task(stop.tid()).forget_process(),
-            Changes::FileSystem => self.generation += 1,
+            Changes::Credentials => self.task(stop.tid()).forget(),
+            Changes::FileSystem => self.forget_all(),
         }
         if !pending.wanted {
             return stop.resume(0);
@@ -213,6 +214,11 @@ impl<'h> Engine<'h> {
         let event = self.exit_event(stop.tid(), &pending.entry, result, duration, &TraceeMemory(stop.tid()));
         stop.resume(0);
         self.handler.observe(event);
+    }
+
+    /// A root or working directory changes; tasks can share them (`CLONE_FS`).
+    fn forget_all(&mut self) {
+        self.tasks.values_mut().for_each(Task::forget);
     }
 
     /// The captured event of the exit of the call whose entry was `entry`.
@@ -282,7 +288,7 @@ impl<'h> Engine<'h> {
         }
         let task = self.task(tid);
         task.pid = tid;
-        task.forget_process();
+        task.forget();
         let previous_exe = std::mem::take(&mut task.exe);
         if self.processes {
             let exe = self.now_running(tid);
@@ -292,8 +298,7 @@ impl<'h> Engine<'h> {
     }
 
     fn now_running(&mut self, tid: pid_t) -> BString {
-        let generation = self.generation;
-        self.task(tid).oracle(tid, generation).process().exe.clone()
+        self.task(tid).oracle(tid).process().exe.clone()
     }
 
     fn exiting(&mut self, stop: Stopped) {
@@ -349,9 +354,9 @@ impl<'h> Engine<'h> {
 
     fn event(&mut self, tid: pid_t, kind: Kind) -> Event {
         self.seq += 1;
-        let (seq, generation) = (self.seq, self.generation);
+        let seq = self.seq;
         let task = self.task(tid);
-        let oracle = task.oracle(tid, generation);
+        let oracle = task.oracle(tid);
         Event::live(seq, sys::now_ns(), (task.pid, tid), kind, oracle)
     }
 }

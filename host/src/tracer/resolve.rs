@@ -1,6 +1,9 @@
 //! Where a name that a tracee passed leads.
 //!
-//! Two ways, same answer. The *fast* way hands the whole name to the kernel
+//! Three ways, same answer. The *straight* way asks the kernel whether an
+//! absolute name leads through any symbolic link (openat2 with
+//! `RESOLVE_NO_SYMLINKS`); most do not, and then the name is the answer. The
+//! *fast* way hands the whole name to the kernel
 //! (openat2 with `O_PATH`, which opens nothing) and reads back the object's
 //! name. The kernel then follows the name as *us*, so it serves only where
 //! that makes no difference: the tracee has our root, or an absolute name can
@@ -20,7 +23,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use bstr::{BString, ByteSlice};
@@ -32,8 +35,23 @@ use crate::decode::{Follow, PathRule};
 use crate::event::{Call, PathState, ResolvedPath, Value};
 
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 const NAMING: c_int = libc::O_PATH | libc::O_CLOEXEC;
+
+/// Where a task stands.
+pub(super) struct Place<'a> {
+    pub(super) ids: Ids,
+    /// None if it cannot be looked at.
+    pub(super) root: Option<&'a Root>,
+    /// Its working directory, opened when needed.
+    pub(super) cwd: &'a dyn Fn() -> io::Result<BorrowedFd<'a>>,
+}
+
+/// Opens a task's working directory, to start from.
+pub(super) fn open_cwd(tid: pid_t) -> io::Result<OwnedFd> {
+    sys::openat(libc::AT_FDCWD, &proc_path(tid, "cwd"), NAMING)
+}
 
 /// A task's root directory.
 #[derive(Clone, Debug)]
@@ -108,13 +126,7 @@ pub(super) fn descriptor(tid: pid_t, fd: c_int) -> Option<BString> {
 }
 
 /// Where path argument `index` of `call` leads.
-pub(super) fn path_argument(
-    ids: Ids,
-    root: &io::Result<Root>,
-    call: &Call,
-    index: usize,
-    rule: &PathRule,
-) -> ResolvedPath {
+pub(super) fn path_argument(place: &Place<'_>, call: &Call, index: usize, rule: &PathRule) -> ResolvedPath {
     let directory = match rule.dirfd.and_then(|dirfd| call.arguments.get(usize::from(dirfd))) {
         Some(argument) => match argument.value {
             Value::Fd(fd) => fd,
@@ -131,12 +143,12 @@ pub(super) fn path_argument(
     if name.is_empty() {
         let means_directory = matches!(call.arguments[index].value, Value::Absent)
             || rule.empty.is_some_and(|(argument, bit)| bit == 0 || scalar(call, argument) & bit != 0);
-        return match descriptor(ids.tid, directory) {
+        return match descriptor(place.ids.tid, directory) {
             Some(path) if means_directory => ResolvedPath { path, state: PathState::Exists },
             _ => unresolved(BString::default()),
         };
     }
-    let request = Request { ids, root: root.as_ref().ok(), directory, name, follow: follows(call, rule.follow) };
+    let request = Request { place, directory, name, follow: follows(call, rule.follow) };
     request.resolve()
 }
 
@@ -170,35 +182,86 @@ fn unresolved(path: BString) -> ResolvedPath {
     ResolvedPath { path, state: PathState::Unresolved }
 }
 
+/// A directory to start from.
+enum Base<'a> {
+    Kept(BorrowedFd<'a>),
+    Own(OwnedFd),
+}
+
+impl Base<'_> {
+    fn take(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Kept(fd) => fd.try_clone_to_owned(),
+            Self::Own(fd) => Ok(fd),
+        }
+    }
+}
+
+impl AsFd for Base<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Kept(fd) => *fd,
+            Self::Own(fd) => fd.as_fd(),
+        }
+    }
+}
+
 /// One name to follow.
-struct Request<'a> {
-    ids: Ids,
-    root: Option<&'a Root>,
+struct Request<'a, 'p> {
+    place: &'a Place<'p>,
     directory: c_int,
     name: &'a bstr::BStr,
     follow: bool,
 }
 
-impl Request<'_> {
+impl<'p> Request<'_, 'p> {
     fn resolve(&self) -> ResolvedPath {
-        if let Some(path) = self.fast() {
+        if let Some(path) = self.straight().or_else(|| self.fast()) {
             return path;
         }
-        let walked = self.root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
-            let base = if self.name.starts_with(b"/") { None } else { Some(self.base()?) };
-            walk::walk(root, base, self.ids, self.name, self.follow)
+        let walked = self.place.root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
+            let base = if self.name.starts_with(b"/") { None } else { Some(self.base()?.take()?) };
+            walk::walk(root, base, self.place.ids, self.name, self.follow)
         });
         walked.unwrap_or_else(|_| unresolved(self.as_text()))
     }
 
     /// The directory that a relative name starts from.
-    fn base(&self) -> io::Result<OwnedFd> {
-        let path = match self.directory {
-            libc::AT_FDCWD => proc_path(self.ids.tid, "cwd"),
-            fd if fd < 0 => return Err(io::Error::from_raw_os_error(libc::EBADF)),
-            fd => proc_path(self.ids.tid, &format!("fd/{fd}")),
+    fn base(&self) -> io::Result<Base<'p>> {
+        match self.directory {
+            libc::AT_FDCWD => (self.place.cwd)().map(Base::Kept),
+            fd if fd < 0 => Err(io::Error::from_raw_os_error(libc::EBADF)),
+            fd => {
+                let path = proc_path(self.place.ids.tid, &format!("fd/{fd}"));
+                sys::openat(libc::AT_FDCWD, &path, NAMING).map(Base::Own)
+            }
+        }
+    }
+
+    /// The name itself, if it leads through no link. Without links `..` is
+    /// what it looks like, and an object that is missing is not a link to
+    /// elsewhere.
+    fn straight(&self) -> Option<ResolvedPath> {
+        if !matches!(self.place.root, Some(Root::Ours)) || !self.name.starts_with(b"/") {
+            return None;
+        }
+        let nofollow = if self.follow { 0 } else { libc::O_NOFOLLOW };
+        let open = |name: &[u8], flags| {
+            let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+            sys::openat2(libc::AT_FDCWD, &name, NAMING | flags, RESOLVE_NO_SYMLINKS)
         };
-        sys::openat(libc::AT_FDCWD, &path, NAMING)
+        let state = match open(self.name, nofollow) {
+            Ok(_) => PathState::Exists,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                match open(split_last(self.name).0, libc::O_DIRECTORY) {
+                    Ok(_) => PathState::Missing,
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => PathState::Unresolved,
+                    Err(_) => return None,
+                }
+            }
+            Err(_) => return None,
+        };
+        Some(ResolvedPath { path: normalized(self.name), state })
     }
 
     /// The kernel's own answer, if the kernel would follow the name for us as
@@ -206,11 +269,11 @@ impl Request<'_> {
     fn fast(&self) -> Option<ResolvedPath> {
         let absolute = self.name.starts_with(b"/");
         let base;
-        let (start, resolve) = match (self.root?, absolute) {
+        let (start, resolve) = match (self.place.root?, absolute) {
             (Root::Ours, true) => (libc::AT_FDCWD, RESOLVE_NO_MAGICLINKS),
             (Root::Ours, false) => {
                 base = self.base().ok()?;
-                (base.as_raw_fd(), RESOLVE_NO_MAGICLINKS)
+                (base.as_fd().as_raw_fd(), RESOLVE_NO_MAGICLINKS)
             }
             (Root::Theirs(root), true) => (root.as_raw_fd(), RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT),
             (Root::Theirs(_), false) => return None,
@@ -226,12 +289,7 @@ impl Request<'_> {
 
     /// A name whose directory exists and whose last component does not.
     fn fast_missing(&self, start: c_int, resolve: u64) -> Option<ResolvedPath> {
-        let name = trim_slashes(self.name);
-        let (parent, last) = match name.rfind_byte(b'/') {
-            Some(0) => (&b"/"[..], &name[1..]),
-            Some(slash) => (&name[..slash], &name[slash + 1..]),
-            None => (&b"."[..], name),
-        };
+        let (parent, last) = split_last(self.name);
         let parent = sys::openat2(start, &CString::new(parent).ok()?, NAMING | libc::O_DIRECTORY, resolve).ok()?;
         // A dangling link is there: where it points needs the slow way.
         let last_name = CString::new(last).ok()?;
@@ -247,7 +305,7 @@ impl Request<'_> {
         if self.name.starts_with(b"/") {
             return normalized(self.name);
         }
-        match descriptor(self.ids.tid, self.directory) {
+        match descriptor(self.place.ids.tid, self.directory) {
             Some(base) if base.starts_with(b"/") => normalized(&join(&base, self.name)),
             _ => BString::default(),
         }
@@ -257,11 +315,20 @@ impl Request<'_> {
 /// The name of `fd`, unless it leads through our own process directory: then
 /// the kernel followed `/proc/self` as us.
 fn independent_name(fd: &OwnedFd) -> Option<BString> {
-    use std::os::fd::AsFd;
     let name = name_of(fd.as_fd()).ok()?;
     static OURS: LazyLock<String> = LazyLock::new(|| std::process::id().to_string());
     let crossed = name.split_str("/").any(|component| component == OURS.as_bytes());
     (name.starts_with(b"/") && !crossed).then_some(name)
+}
+
+/// The directory and the last component of a name.
+fn split_last(name: &[u8]) -> (&[u8], &[u8]) {
+    let name = trim_slashes(name);
+    match name.rfind_byte(b'/') {
+        Some(0) => (b"/", &name[1..]),
+        Some(slash) => (&name[..slash], &name[slash + 1..]),
+        None => (b".", name),
+    }
 }
 
 fn trim_slashes(name: &[u8]) -> &[u8] {

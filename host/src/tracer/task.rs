@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use bstr::BString;
 use libc::pid_t;
 
 use super::procfs;
-use super::resolve::{self, Ids, Root};
+use super::resolve::{self, Ids, Place, Root};
 use crate::decode::Kind;
 use crate::event::{Call, Event, Oracle, Process, ResolvedPath};
 
@@ -27,7 +28,7 @@ pub(super) struct Task {
     pub(super) exe: BString,
     /// Its end has been told.
     pub(super) end_told: bool,
-    view: View,
+    view: Arc<View>,
 }
 
 /// A call between entry and exit.
@@ -39,69 +40,79 @@ pub(super) struct Pending {
     pub(super) wanted: bool,
 }
 
-/// What was learned of a task's surroundings; dropped when a call may have
-/// changed it.
-#[derive(Clone, Debug, Default)]
+/// What was learned of a task's surroundings; thrown away when a call may
+/// have changed it. Owned by the task alone: an event that waits in a queue
+/// must not keep directories open, for a file system could then not be
+/// unmounted.
+#[derive(Debug, Default)]
 struct View {
-    generation: u64,
-    root: Arc<OnceLock<Root>>,
-    process: Arc<OnceLock<Arc<Process>>>,
+    root: OnceLock<Root>,
+    cwd: OnceLock<OwnedFd>,
+    process: OnceLock<Arc<Process>>,
 }
 
 impl Task {
     pub(super) fn new(pid: pid_t) -> Self {
-        Self { pid, pending: None, exe: BString::default(), end_told: false, view: View::default() }
+        Self { pid, pending: None, exe: BString::default(), end_told: false, view: Arc::default() }
     }
 
-    /// Forgets who it is: its credentials or its program changed.
-    pub(super) fn forget_process(&mut self) {
-        self.view.process = Arc::default();
+    /// Forgets its surroundings: they changed, or are about to.
+    pub(super) fn forget(&mut self) {
+        self.view = Arc::default();
     }
 
-    /// Starts with what is known of the file system of the task that made it.
+    /// Starts with what stays the same of the task that made it.
     pub(super) fn inherit(&mut self, parent: &Self) {
-        self.view = View { process: Arc::default(), ..parent.view.clone() };
+        let root = parent.view.root.get().cloned().map_or_else(OnceLock::new, OnceLock::from);
+        self.view = Arc::new(View { root, ..View::default() });
         self.exe = parent.exe.clone();
     }
 
     /// Somebody who answers questions about this task while it is stopped.
-    /// `generation` counts the calls, of any task, that may have changed a
-    /// root or a working directory: tasks can share them.
-    pub(super) fn oracle(&mut self, tid: pid_t, generation: u64) -> Box<dyn Oracle> {
-        if self.view.generation != generation {
-            self.view = View { generation, ..View::default() };
-        }
-        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view: self.view.clone() })
+    pub(super) fn oracle(&self, tid: pid_t) -> Box<dyn Oracle> {
+        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view: Arc::downgrade(&self.view) })
     }
 }
 
 #[derive(Debug)]
 struct TaskOracle {
     ids: Ids,
-    view: View,
+    view: Weak<View>,
 }
 
 impl TaskOracle {
-    fn root(&self) -> io::Result<Root> {
-        if let Some(root) = self.view.root.get() {
-            return Ok(root.clone());
+    /// The task's view; an empty one if it has been thrown away meanwhile.
+    fn view(&self) -> Arc<View> {
+        self.view.upgrade().unwrap_or_default()
+    }
+}
+
+/// What `slot` has, or else what `find` finds, which is then kept. A failure
+/// is not: it can be of the moment.
+fn kept<T>(slot: &OnceLock<T>, find: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
+    match slot.get() {
+        Some(known) => Ok(known),
+        None => {
+            let found = find()?;
+            Ok(slot.get_or_init(|| found))
         }
-        // A failure is not remembered: it can be of the moment.
-        let root = Root::of(self.ids.tid)?;
-        Ok(self.view.root.get_or_init(|| root).clone())
     }
 }
 
 impl Oracle for TaskOracle {
     fn process(&self) -> Arc<Process> {
-        self.view.process.get_or_init(|| Arc::new(procfs::process(self.ids.tid))).clone()
+        self.view().process.get_or_init(|| Arc::new(procfs::process(self.ids.tid))).clone()
     }
 
     fn path(&self, call: &Call, index: usize) -> Option<ResolvedPath> {
-        match &call.spec.args.get(index)?.kind {
-            Kind::Path(rule) => Some(resolve::path_argument(self.ids, &self.root(), call, index, rule)),
-            _ => None,
-        }
+        let Kind::Path(rule) = &call.spec.args.get(index)?.kind else { return None };
+        let view = self.view();
+        let place = Place {
+            ids: self.ids,
+            root: kept(&view.root, || Root::of(self.ids.tid)).ok(),
+            cwd: &|| kept(&view.cwd, || resolve::open_cwd(self.ids.tid)).map(AsFd::as_fd),
+        };
+        Some(resolve::path_argument(&place, call, index, rule))
     }
 
     fn descriptor(&self, fd: i32) -> Option<BString> {
