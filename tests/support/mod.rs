@@ -47,7 +47,7 @@ pub struct Outcome {
 }
 
 /// No test's program runs longer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 impl Run {
     pub fn option(mut self, name: &str, value: impl Into<String>) -> Self {

@@ -27,7 +27,7 @@ pub enum Arch {
     X32,
     /// i386, which an x86-64 program reaches with `int 0x80`.
     X86,
-    /// AArch64.
+    /// `AArch64`.
     Aarch64,
 }
 

@@ -1,7 +1,7 @@
 //! Names of flags and constants, as strace prints them.
 //!
 //! Numbers without an `=` are those of the `libc` crate and the same on x86
-//! and AArch64; the few that differ are given for both ([`OPEN`]), so that a
+//! and `AArch64`; the few that differ are given for both ([`OPEN`]), so that a
 //! trace reads the same wherever it is replayed. i386 and x32 share x86-64's.
 //!
 //! This module is data. It never says what a flag means.

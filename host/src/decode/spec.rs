@@ -146,7 +146,7 @@ pub struct FlagSet {
     pub fields: &'static [Field],
     /// Bits of their own. A name of several bits comes before its parts.
     pub bits: &'static [(u64, &'static str)],
-    /// The same set on AArch64, where that has other numbers.
+    /// The same set on `AArch64`, where that has other numbers.
     pub aarch64: Option<&'static FlagSet>,
 }
 

@@ -100,12 +100,12 @@ fn address(address: &event::SocketAddress) -> types::SocketAddress {
         Parsed::UnixUnnamed => W::UnixUnnamed,
         Parsed::Netlink { port_id, groups } => W::Netlink(types::NetlinkAddress { port_id, groups }),
         Parsed::Packet { protocol, interface_index, hardware } => {
-            W::Packet(types::PacketAddress { protocol, interface_index, hardware: hardware.to_vec() })
+            W::Packet(types::PacketAddress { protocol, interface_index, hardware: hardware.clone() })
         }
         Parsed::Vsock { cid, port } => W::Vsock(types::VsockAddress { cid, port }),
         Parsed::Alg { kind, name } => W::Alg(types::AlgAddress { kind: text(&kind), name: text(&name) }),
         Parsed::Unspecified => W::Unspecified,
-        Parsed::Other { family, text, data } => W::Other(types::OtherAddress { family, text, data: data.to_vec() }),
+        Parsed::Other { family, text, data } => W::Other(types::OtherAddress { family, text, data: data.clone() }),
     }
 }
 

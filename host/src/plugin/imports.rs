@@ -135,7 +135,7 @@ impl types::HostEvent for Context {
     }
 
     fn descriptor(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<String> {
-        self.event.as_ref()?.descriptor(usize::from(argument)).map(|name| name.to_string())
+        self.event.as_ref()?.descriptor(usize::from(argument)).map(std::string::ToString::to_string)
     }
 
     fn duration_ns(&mut self, _: Resource<EventHandle>) -> u64 {

@@ -158,7 +158,7 @@ impl<'h> Engine<'h> {
         };
         let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &memory);
         let spec = arch.spec(nr);
-        match self.keep_children_traced(&stop, arch, spec, &info) {
+        match Self::keep_children_traced(&stop, arch, spec, &info) {
             Ok(false) => {}
             Ok(true) | Err(Gone) => return stop.resume(0),
         }
@@ -239,7 +239,7 @@ impl<'h> Engine<'h> {
     }
 
     /// Sees to it that a new child is traced. True if the call was denied.
-    fn keep_children_traced(&self, stop: &Stopped, arch: Arch, spec: &Spec, info: &SeccompInfo) -> Asked<bool> {
+    fn keep_children_traced(stop: &Stopped, arch: Arch, spec: &Spec, info: &SeccompInfo) -> Asked<bool> {
         let untraced = libc::CLONE_UNTRACED as u64;
         match spec.name {
             "clone" if info.args[0] & untraced != 0 => {

@@ -248,7 +248,9 @@ mod tests {
         ) {
             let stopping: Stopping = rules.into_iter().map(|(nr, alternatives)| {
                 let mut predicate = Predicate::default();
-                alternatives.into_iter().for_each(|all_of| predicate.or(all_of));
+                for all_of in alternatives {
+                    predicate.or(all_of);
+                }
                 (nr, predicate)
             }).collect();
             let program = compile(&stopping);

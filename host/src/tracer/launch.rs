@@ -3,7 +3,7 @@
 //!
 //! The child waits on a pipe until it is seized, then installs the filter and
 //! executes the program. Between fork and exec it does nothing but system
-//! calls: other threads of ours may have held locks. No_new_privs is set only
+//! calls: other threads of ours may have held locks. `No_new_privs` is set only
 //! without `CAP_SYS_ADMIN`, because it changes what set-user-ID programs do.
 #![allow(unsafe_code, reason = "fork, and the raw calls that are safe after it")]
 

@@ -82,7 +82,7 @@ pub(super) fn is_thread_of(tid: pid_t, pid: pid_t) -> bool {
     sys::identity(libc::AT_FDCWD, &proc_path(pid, &format!("task/{tid}")), 0).is_ok()
 }
 
-/// Field 22 of proc_pid_stat(5). The command name before it may hold spaces
+/// Field 22 of `proc_pid_stat(5)`. The command name before it may hold spaces
 /// and parentheses, so count from the last one.
 fn start_time(stat: &[u8]) -> u64 {
     stat.rfind_byte(b')')

@@ -74,6 +74,7 @@ impl Stops {
     }
 
     /// Waits for the next report; `None` once no task is left.
+    #[allow(clippy::unused_self, reason = "the value stands for the thread that may wait")]
     pub(super) fn next(&mut self) -> io::Result<Option<Report>> {
         loop {
             let Some((tid, status)) = sys::wait_any()? else { return Ok(None) };

@@ -117,7 +117,7 @@ pub(super) fn wait_any() -> io::Result<Option<(pid_t, c_int)>> {
     }
 }
 
-/// process_vm_readv(2) of one range; the number of leading bytes read.
+/// `process_vm_readv(2)` of one range; the number of leading bytes read.
 pub(super) fn read_memory(tid: pid_t, address: u64, buffer: &mut [u8]) -> usize {
     let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let remote = libc::iovec { iov_base: address as usize as *mut c_void, iov_len: buffer.len() };

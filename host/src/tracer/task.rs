@@ -90,12 +90,11 @@ impl TaskOracle {
 /// What `slot` has, or else what `find` finds, which is then kept. A failure
 /// is not: it can be of the moment.
 fn kept<T>(slot: &OnceLock<T>, find: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
-    match slot.get() {
-        Some(known) => Ok(known),
-        None => {
-            let found = find()?;
-            Ok(slot.get_or_init(|| found))
-        }
+    if let Some(known) = slot.get() {
+        Ok(known)
+    } else {
+        let found = find()?;
+        Ok(slot.get_or_init(|| found))
     }
 }
 

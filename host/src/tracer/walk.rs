@@ -4,7 +4,7 @@
 //! the kernel.
 //!
 //! It opens nothing but `O_PATH` descriptors, and stops after the 40 links
-//! that the kernel allows (path_resolution(7)).
+//! that the kernel allows (`path_resolution(7)`).
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -18,7 +18,7 @@ use super::resolve::{Ids, Root, join, name_of, proc_path, read_link};
 use super::sys;
 use crate::event::{PathState, ResolvedPath};
 
-/// path_resolution(7)
+/// `path_resolution(7)`
 const MAX_LINKS: u32 = 40;
 /// Components that a walk may queue: 40 links of 4,096 bytes at the most.
 const MAX_COMPONENTS: usize = 4096 * 8;

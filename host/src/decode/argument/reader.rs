@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         Self { memory, arch, compat: arch.has_compat_layout(nr) }
     }
 
-    /// The address that a pointer leads to. AArch64 ignores the top byte
+    /// The address that a pointer leads to. `AArch64` ignores the top byte
     /// (Documentation/arch/arm64/tagged-address-abi.rst); if the kernel does
     /// not, the call fails and a look has done no harm.
     fn untagged(&self, address: u64) -> u64 {

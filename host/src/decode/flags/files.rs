@@ -5,7 +5,7 @@ use crate::decode::spec::{Field, FlagSet};
 
 const ACCESS_MODE: Field = Field { mask: 3, values: names![O_RDONLY, O_WRONLY, O_RDWR, O_ACCMODE], last: false };
 
-/// open(2) on x86. Written out, as the four numbers that AArch64 has apart
+/// open(2) on x86. Written out, as the four numbers that `AArch64` has apart
 /// must not depend on where the host was built.
 pub(in crate::decode) static OPEN: FlagSet = FlagSet {
     fields: &[ACCESS_MODE],

@@ -1,6 +1,6 @@
 //! Calls about open files: descriptors, data, pipes, notification.
 
-use super::declare::*;
+use super::declare::{Spec, call, fd, address, size, buffer, long, vectors, flags, structure, structs, uint, fds_out, mode, text, int};
 
 pub(super) static CALLS: &[Spec] = &[
     call("read", &[fd("fd"), address("buf"), size("count")]),

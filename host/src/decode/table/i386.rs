@@ -6,7 +6,7 @@
 
 use Follow::{Always, Never, Unless};
 
-use super::declare::*;
+use super::declare::{Follow, Spec, call, path, cwd, ushort, fd, uint, Changes, int, address, dirfd, at_flags, flags, size, structure, structs, buffer, at, long_flags, long};
 
 pub(super) static CALLS: &[Spec] = &[
     // 16-bit ids, and the same calls with 32 bits.

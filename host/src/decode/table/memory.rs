@@ -1,6 +1,6 @@
 //! Calls about memory: mappings, protection, anonymous files, shared segments.
 
-use super::declare::*;
+use super::declare::{Spec, call, address, size, long_flags, flags, fd, int, text};
 
 pub(super) static CALLS: &[Spec] = &[
     call("mmap", &[

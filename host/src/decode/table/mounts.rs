@@ -2,7 +2,7 @@
 
 use Follow::{Always, If, Unless};
 
-use super::declare::*;
+use super::declare::{Follow, Spec, call, path, cwd, text, long_flags, flags, Changes, dirfd, at_flags, sized, structs, size, at, fd, int, structure, address, uint};
 
 pub(super) static CALLS: &[Spec] = &[
     // `source` is a file for a bind mount and most file systems on a device, and any word for the others.

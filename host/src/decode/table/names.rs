@@ -5,7 +5,7 @@
 
 use Follow::{Always, If, Never, Open, OpenHow, Unless};
 
-use super::declare::*;
+use super::declare::{Follow, Spec, call, path, cwd, flags, mode, dirfd, at, sized, structs, size, node_mode, uint, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH, structure, address, text, long, at_flags, buffer, text_out, int, fd, long_flags, Changes, strings};
 
 /// Longest name of an extended attribute, its NUL included.
 const XATTR_NAME: usize = 256;

@@ -1,6 +1,6 @@
 //! Calls about processes: birth, death, signals, tracing, credentials, limits.
 
-use super::declare::*;
+use super::declare::{Spec, call, long_flags, flags, address, sized, structs, size, int, signal, fd, uint, vectors, Changes, structure, mode, buffer};
 
 pub(super) static CALLS: &[Spec] = &[
     // Birth and death.
@@ -94,7 +94,7 @@ pub(super) static CALLS: &[Spec] = &[
     call("sched_setparam", &[int("pid"), structure("param", &structs::SCHED_PARAM)]),
 ];
 
-/// clone(2) of architectures with `CONFIG_CLONE_BACKWARDS`, i386 and AArch64
+/// clone(2) of architectures with `CONFIG_CLONE_BACKWARDS`, i386 and `AArch64`
 /// among them: the last two arguments have changed places.
 pub(super) static CLONE_BACKWARDS: &[Spec] = &[call("clone", &[
     long_flags("flags", &flags::CLONE), address("stack"), address("parent_tid"), address("tls"), address("child_tid"),

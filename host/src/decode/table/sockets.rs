@@ -1,6 +1,6 @@
 //! Calls about sockets.
 
-use super::declare::*;
+use super::declare::{Spec, call, flags, int, fds_out, fd, sockaddr, sockaddr_out, length, buffer, size, message, messages, uint, address, message_out, structure, structs, socket_option};
 
 pub(super) static CALLS: &[Spec] = &[
     call("socket", &[flags("domain", &flags::FAMILY), flags("type", &flags::SOCKET_TYPE), int("protocol")]),

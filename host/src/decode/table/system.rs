@@ -3,7 +3,7 @@
 
 use Follow::Always;
 
-use super::declare::*;
+use super::declare::{Follow, Spec, call, buffer, size, text, fd, flags, address, long_flags, uint, structure, structs, int, path, cwd};
 
 pub(super) static CALLS: &[Spec] = &[
     // Code in the kernel.

@@ -1,5 +1,6 @@
 //! A plugin that does what no plugin should: its settings choose what. The
 //! end-to-end tests see that the host contains each.
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only the component uses it"))]
 
 use plugin_sdk::Action;
 use plugin_sdk::prelude::*;
@@ -112,6 +113,7 @@ impl Plugin for Misbehaving {
     }
 }
 
+#[allow(unconditional_recursion, reason = "the misdeed")]
 fn deeper(depth: u16, name: &str) -> u16 {
     let text = std::hint::black_box(format!("{name}{depth}"));
     deeper(depth.wrapping_add(1), &text[..1]).wrapping_add(text.len() as u16)
@@ -120,7 +122,7 @@ fn deeper(depth: u16, name: &str) -> u16 {
 fn count_and_trap() -> Verdict {
     let count = plugin_sdk::state::get("count").and_then(|bytes| bytes.first().copied()).unwrap_or(0) + 1;
     assert!(plugin_sdk::state::set("count", &[count]).is_ok(), "one byte fits");
-    assert!(count % 3 != 0, "the third");
+    assert!(!count.is_multiple_of(3), "the third");
     Verdict::allow().alert(Alert::new("count").message(count.to_string()))
 }
 
