@@ -102,6 +102,10 @@ fn settings_that_do_not_fit() {
         r#"misbehaving={"does": "dance", "only": 7, "level": 9, "more": 1}"#,
         &["/does: ", "/only: ", "/level: ", "more"],
     );
+    let outcome = host().sensitive_files(&json!({"paths": [], "errno": "EZZ", "action": "no", "q": 1})).run(&["true"]);
+    for part in ["/paths: ", "/errno: ", "/action: ", "'q'"] {
+        assert!(outcome.stderr.contains(part), "{part:?} is not in {outcome:#?}");
+    }
     refused(r#"misbehaving={"only": "refused"}"#, &["/only: must not be `refused`", "(whole): nor anything else"]);
     refused(r#"misbehaving={"also": ["opnat"]}"#, &["\"opnat\", which is no system call"]);
     refused("other={}", &["names plugin \"other\"", "misbehaving"]);

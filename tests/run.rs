@@ -152,6 +152,23 @@ fn what_cannot_be_run_is_said() {
 }
 
 #[test]
+fn a_pipe_without_a_reader_is_no_reason_to_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let pipe = pipe.to_str().unwrap();
+    for arguments in [
+        ["run", "--alerts", pipe, "--", "true"],
+        ["run", "--plugin", pipe, "--", "true"],
+        ["run", "--settings", &format!("sensitive-files=@{pipe}"), "--", "true"],
+    ] {
+        let outcome = host_says(&arguments);
+        assert_eq!(outcome.status, 125, "{outcome:#?}");
+        assert!(outcome.stderr.contains(pipe), "{outcome:#?}");
+    }
+}
+
+#[test]
 fn process_monitor_tells_of_every_program() {
     let outcome = host().plugin("builtin:process-monitor").run(&["sh", "-c", "/bin/true; /bin/echo x"]);
     let exes: Vec<_> =

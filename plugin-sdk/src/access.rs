@@ -199,7 +199,7 @@ pub(crate) fn of(call: Known) -> &'static [Place] {
         K::Fchmodat | K::Fchmodat2 | K::Fchownat | K::Setxattrat | K::Removexattrat => &const { [at(1, ATTRIBUTES)] },
         K::FileSetattr | K::MountSetattr => &const { [at(1, ATTRIBUTES)] },
         // Without a name (NULL) these work on the descriptor.
-        K::Utimensat | K::Futimesat => &const { [at(1, ATTRIBUTES), fd(0, ATTRIBUTES)] },
+        K::Utimensat | K::UtimensatTime64 | K::Futimesat => &const { [at(1, ATTRIBUTES), fd(0, ATTRIBUTES)] },
 
         K::Stat | K::Lstat | K::Stat64 | K::Lstat64 | K::Statfs | K::Statfs64 | K::Access | K::Readlink => {
             &const { [at(0, STATUS)] }

@@ -77,7 +77,8 @@ impl<'c> PathArgument<'c> {
     pub fn resolved(&self) -> ResolvedPath {
         let found = if self.place.descriptor {
             let target = self.call.source().descriptor(self.place.argument);
-            target.map(|path| ResolvedPath { path, state: PathState::Exists })
+            let state = |path: &str| if path.is_empty() { PathState::Unknown } else { PathState::Exists };
+            target.map(|path| ResolvedPath { state: state(&path), path })
         } else {
             self.call.source().path(self.place.argument)
         };
@@ -95,6 +96,12 @@ impl ResolvedPath {
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.path
+    }
+
+    /// True if only the kernel can tell where the name leads: it may be any
+    /// file.
+    pub fn is_unknown(&self) -> bool {
+        self.state == PathState::Unknown
     }
 
     /// True if the name could not be followed.

@@ -25,7 +25,19 @@ fn main() {
         }
         ["openat2", directory, name] => {
             let directory = open(libc::AT_FDCWD, directory, libc::O_PATH).unwrap();
-            say(openat2(directory.as_raw_fd(), name));
+            say(openat2(directory.as_raw_fd(), name, 0));
+        }
+        ["openat2-in-root", directory, name] => {
+            let directory = open(libc::AT_FDCWD, directory, libc::O_PATH).unwrap();
+            say(openat2(directory.as_raw_fd(), name, libc::RESOLVE_IN_ROOT));
+        }
+        ["in-new-mount-namespace", directory, target] => in_new_mount_namespace(directory, target),
+        ["starve-host", path] => {
+            let few = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
+            let host = unsafe { libc::getppid() };
+            check(unsafe { libc::prlimit(host, libc::RLIMIT_NOFILE, &raw const few, std::ptr::null_mut()) }.into())
+                .unwrap();
+            say(open(libc::AT_FDCWD, path, libc::O_RDONLY));
         }
         ["creat", path] => say(file(unsafe { libc::creat(c(path).as_ptr(), 0o600) })),
         ["nofollow", path] => say(open(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_NOFOLLOW)),
@@ -173,8 +185,8 @@ fn open(directory: c_int, name: &str, flags: c_int) -> io::Result<OwnedFd> {
     file(unsafe { libc::openat(directory, c(name).as_ptr(), flags) })
 }
 
-fn openat2(directory: c_int, name: &str) -> io::Result<OwnedFd> {
-    let how = [0u64; 3];
+fn openat2(directory: c_int, name: &str, resolve: u64) -> io::Result<OwnedFd> {
+    let how = [0, 0, resolve];
     let name = c(name);
     let fd = unsafe { libc::syscall(libc::SYS_openat2, directory, name.as_ptr(), how.as_ptr(), size_of_val(&how)) };
     file(fd as c_int)
@@ -205,6 +217,25 @@ fn in_child(child: c_int, path: &str) {
             unsafe { libc::waitpid(child, &raw mut status, libc::__WALL) };
         }
     }
+}
+
+/// In a child made in a mount namespace of its own, opens a link that only
+/// that namespace has.
+fn in_new_mount_namespace(directory: &str, target: &str) {
+    let none = std::ptr::null::<u8>();
+    // So that the host has looked at our root before.
+    drop(open(libc::AT_FDCWD, "/etc/passwd", libc::O_RDONLY));
+    let flags = c_long::from(libc::CLONE_NEWNS | libc::SIGCHLD);
+    let child = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    if child == 0 {
+        let (place, tmpfs) = (c(directory), c"tmpfs");
+        unsafe {
+            libc::mount(c"".as_ptr(), c"/".as_ptr(), c"".as_ptr(), libc::MS_REC | libc::MS_PRIVATE, std::ptr::null());
+            check(libc::mount(tmpfs.as_ptr(), place.as_ptr(), tmpfs.as_ptr(), 0, std::ptr::null()).into()).unwrap();
+        }
+        std::os::unix::fs::symlink(target, format!("{directory}/link")).unwrap();
+    }
+    in_child(child as c_int, &format!("{directory}/link"));
 }
 
 fn clone3(flags: u64) -> c_int {

@@ -1,6 +1,7 @@
 //! From the options of a command to loaded plugins.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::test_plugin::{self, Judge, TestPlugin};
 use crate::decode::Arch;
 use crate::event::{Answer, Event};
 use crate::plugin::{self, Cache, Limits, Metering, Mode, OnError, Plugin, Runtime, Wanted};
-use crate::source::{BUILTINS, PluginRef};
+use crate::source::{self, BUILTINS, PluginRef};
 
 /// Which plugins run, and how.
 #[derive(Args, Clone, Debug)]
@@ -76,10 +77,20 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Longest settings, in bytes.
+const MAX_SETTINGS: u64 = 1 << 20;
+
 /// A JSON text, or the content of the file after `@`.
 pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
     match text.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read settings from {file}")),
+        Some(file) => {
+            let read = || {
+                let mut text = String::new();
+                source::open_regular(file.as_ref())?.take(MAX_SETTINGS + 1).read_to_string(&mut text)?;
+                if text.len() as u64 > MAX_SETTINGS { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+            };
+            read().map_err(|error: std::io::Error| anyhow::anyhow!("cannot read settings from {file}: {error}"))
+        }
         None => Ok(text.to_owned()),
     }
 }

@@ -101,4 +101,6 @@ pub enum PathState {
     Missing,
     /// It cannot be followed; the path is the name made absolute as text.
     Unresolved,
+    /// The host cannot follow it, the kernel perhaps can; the path is empty.
+    Unknown,
 }

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
 use super::alert;
 use crate::event::{Alert, Severity};
 
@@ -83,8 +85,12 @@ impl Sink {
             Destination::Stderr => Box::new(io::stderr()),
             Destination::Stdout => Box::new(Unbuffered),
             Destination::File(path) => {
+                // Without waiting for the reader of a named pipe: if there is
+                // none, that is an error (ENXIO).
                 let mut options = File::options();
-                Box::new(options.create(true).append(true).mode(0o600).custom_flags(libc::O_CLOEXEC).open(path)?)
+                let file = options.create(true).append(true).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path)?;
+                fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+                Box::new(file)
             }
         };
         Self::to(out)

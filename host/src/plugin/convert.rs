@@ -125,6 +125,7 @@ pub(super) fn path(path: &event::ResolvedPath) -> types::ResolvedPath {
             PathState::Exists => types::PathState::Exists,
             PathState::Missing => types::PathState::Missing,
             PathState::Unresolved => types::PathState::Unresolved,
+            PathState::Unknown => types::PathState::Unknown,
         },
     }
 }

@@ -245,9 +245,27 @@ fn check_settings(description: &types::Description, settings: &str, origin: &str
         .map_err(|error| broken(format!("it is not JSON: {error}")))?;
     let validator =
         jsonschema::validator_for(&schema).map_err(|error| broken(format!("it is no JSON Schema: {error}")))?;
-    let issues: Vec<SettingsIssue> = validator
-        .iter_errors(&settings)
-        .map(|error| SettingsIssue { pointer: error.instance_path().to_string(), message: error.to_string() })
-        .collect();
+    let mut issues = Vec::new();
+    for error in validator.iter_errors(&settings) {
+        add_issues(&error, &mut issues);
+    }
     if issues.is_empty() { Ok(()) } else { Err(LoadError::Settings { plugin: plugin(), issues }) }
+}
+
+/// What is wrong, at its place. Of alternatives that all fail, those of the
+/// one that has the right type: "neither an object nor a list" helps nobody
+/// who wrote an object.
+fn add_issues(error: &jsonschema::ValidationError<'_>, issues: &mut Vec<SettingsIssue>) {
+    use jsonschema::error::ValidationErrorKind as Kind;
+    let alternatives = match error.kind() {
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => context.as_slice(),
+        _ => &[],
+    };
+    let wrong_type = |inner: &jsonschema::ValidationError<'_>| {
+        matches!(inner.kind(), Kind::Type { .. }) && inner.instance_path() == error.instance_path()
+    };
+    match alternatives.iter().find(|inner| !inner.is_empty() && !inner.iter().any(wrong_type)) {
+        Some(inner) => inner.iter().for_each(|inner| add_issues(inner, issues)),
+        None => issues.push(SettingsIssue { pointer: error.instance_path().to_string(), message: error.to_string() }),
+    }
 }

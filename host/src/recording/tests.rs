@@ -587,7 +587,12 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn argument() -> impl Strategy<Value = (Value, Option<ResolvedPath>, Option<BString>)> {
-    let state = prop_oneof![Just(PathState::Exists), Just(PathState::Missing), Just(PathState::Unresolved)];
+    let state = prop_oneof![
+        Just(PathState::Exists),
+        Just(PathState::Missing),
+        Just(PathState::Unresolved),
+        Just(PathState::Unknown)
+    ];
     let path = (bytes(), state).prop_map(|(path, state)| ResolvedPath { path, state });
     (value(), proptest::option::of(path), proptest::option::of(bytes()))
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use builtin::{BUILTINS, Builtin};
+pub use path::open_regular;
 
 /// Names a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]

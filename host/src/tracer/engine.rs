@@ -101,6 +101,9 @@ struct Engine<'h> {
     ended: Option<Ended>,
     processes: bool,
     seq: u64,
+    /// Calls under way that may change a root or a working directory. While
+    /// there is one, nothing is remembered of where tasks stand.
+    moving: usize,
 }
 
 impl<'h> Engine<'h> {
@@ -110,7 +113,7 @@ impl<'h> Engine<'h> {
             // The child is our own fork until it executes its program.
             task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
-        Self { handler, tasks: Tasks::from([(root, task)]), root, ended: None, processes, seq: 0 }
+        Self { handler, tasks: Tasks::from([(root, task)]), root, ended: None, processes, seq: 0, moving: 0 }
     }
 
     fn run(mut self) -> io::Result<Option<Ended>> {
@@ -189,10 +192,13 @@ impl<'h> Engine<'h> {
             }
         } else if interest.exit || spec.changes != Changes::Nothing {
             if spec.changes == Changes::FileSystem {
-                self.forget_all();
+                self.moving += 1;
+                self.tasks.values_mut().for_each(Task::forget);
             }
             let pending = Pending { entry: event.clone(), since: Instant::now(), wanted: interest.exit };
-            self.task(stop.tid()).pending = Some(pending);
+            if let Some(lost) = self.task(stop.tid()).pending.replace(pending) {
+                self.over(stop.tid(), &lost);
+            }
             stop.resume_to_exit(0);
         } else {
             stop.resume(0);
@@ -201,12 +207,8 @@ impl<'h> Engine<'h> {
 
     fn exit(&mut self, stop: Stopped) {
         let Some(pending) = self.task(stop.tid()).pending.take() else { return stop.resume(0) };
+        self.over(stop.tid(), &pending);
         let Ok(Some(result)) = stop.result() else { return stop.resume(0) };
-        match pending.entry.call().map_or(Changes::Nothing, |call| call.spec.changes) {
-            Changes::Nothing => {}
-            Changes::Credentials => self.task(stop.tid()).forget(),
-            Changes::FileSystem => self.forget_all(),
-        }
         if !pending.wanted {
             return stop.resume(0);
         }
@@ -216,9 +218,31 @@ impl<'h> Engine<'h> {
         self.handler.observe(event);
     }
 
-    /// A root or working directory changes; tasks can share them (`CLONE_FS`).
-    fn forget_all(&mut self) {
-        self.tasks.values_mut().for_each(Task::forget);
+    /// A call that we waited for is over, or its task is: what it may have
+    /// changed is to be learned anew. Roots and working directories can be
+    /// shared (`CLONE_FS`), also with a task that is gone.
+    fn over(&mut self, tid: pid_t, pending: &Pending) {
+        match pending.changes() {
+            Changes::Nothing => {}
+            Changes::Credentials => {
+                if let Some(task) = self.tasks.get_mut(&tid) {
+                    task.forget();
+                }
+            }
+            Changes::FileSystem => {
+                self.moving = self.moving.saturating_sub(1);
+                self.tasks.values_mut().for_each(Task::forget);
+            }
+        }
+    }
+
+    /// Forgets a task that is gone.
+    fn remove(&mut self, tid: pid_t) -> Option<Task> {
+        let mut task = self.tasks.remove(&tid)?;
+        if let Some(pending) = task.pending.take() {
+            self.over(tid, &pending);
+        }
+        Some(task)
     }
 
     /// The captured event of the exit of the call whose entry was `entry`.
@@ -272,7 +296,7 @@ impl<'h> Engine<'h> {
         let pid = self.task(tid).pid;
         let thread = procfs::is_thread_of(child, pid);
         let mut task = self.tasks.remove(&child).unwrap_or_else(|| Task::new(if thread { pid } else { child }));
-        task.inherit(self.task(tid));
+        task.exe = self.task(tid).exe.clone();
         self.tasks.insert(child, task);
         self.tell(stop, ProcessEvent::Forked { child, thread });
     }
@@ -284,6 +308,7 @@ impl<'h> Engine<'h> {
             && let Some(task) = self.tasks.remove(&former)
         {
             // Another thread than the leader executed; it takes over its id.
+            self.remove(tid);
             self.tasks.insert(tid, task);
         }
         let task = self.task(tid);
@@ -298,7 +323,7 @@ impl<'h> Engine<'h> {
     }
 
     fn now_running(&mut self, tid: pid_t) -> BString {
-        self.task(tid).oracle(tid).process().exe.clone()
+        self.task(tid).oracle(tid, true).process().exe.clone()
     }
 
     fn exiting(&mut self, stop: Stopped) {
@@ -349,14 +374,14 @@ impl<'h> Engine<'h> {
             event.capture();
             self.handler.observe(Arc::new(event));
         }
-        self.tasks.remove(&tid);
+        self.remove(tid);
     }
 
     fn event(&mut self, tid: pid_t, kind: Kind) -> Event {
         self.seq += 1;
-        let seq = self.seq;
+        let (seq, keep) = (self.seq, self.moving == 0);
         let task = self.task(tid);
-        let oracle = task.oracle(tid);
+        let oracle = task.oracle(tid, keep);
         Event::live(seq, sys::now_ns(), (task.pid, tid), kind, oracle)
     }
 }

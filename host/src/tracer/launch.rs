@@ -191,6 +191,7 @@ unsafe fn child(
             libc::_exit(127);
         }
         super::signals::restore_in_child();
+        super::descriptors::restore_in_child();
         // SPEC_ALLOW (Linux 4.17) keeps the speculation settings that the
         // program would have without a filter.
         let flags = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;

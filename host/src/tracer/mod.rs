@@ -18,6 +18,7 @@
 
 mod arch;
 mod bpf;
+mod descriptors;
 mod engine;
 mod filter;
 mod launch;

@@ -77,6 +77,19 @@ pub(super) fn thread_group(tid: pid_t) -> pid_t {
         .unwrap_or(tid)
 }
 
+/// Whether task `tid` can reach no file that we cannot: it has our user
+/// namespace and our file-system user, and no capability that we lack.
+pub(super) fn has_no_more_power(tid: pid_t) -> bool {
+    let own = std::process::id() as pid_t;
+    let (theirs, ours) = (process(tid), process(own));
+    let namespace = |tid| link(tid, "ns/user");
+    let same_namespace = !namespace(own).is_empty() && namespace(tid) == namespace(own);
+    same_namespace
+        && theirs.uids[3] == ours.uids[3]
+        && theirs.gids[3] == ours.gids[3]
+        && theirs.capabilities & !ours.capabilities == 0
+}
+
 /// Whether `tid` is a thread of process `pid`.
 pub(super) fn is_thread_of(tid: pid_t, pid: pid_t) -> bool {
     sys::identity(libc::AT_FDCWD, &proc_path(pid, &format!("task/{tid}")), 0).is_ok()

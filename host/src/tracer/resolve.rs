@@ -30,7 +30,7 @@ use bstr::{BString, ByteSlice};
 use libc::{c_int, pid_t};
 
 use super::sys::{self, Identity};
-use super::walk;
+use super::{procfs, walk};
 use crate::decode::{Follow, PathRule};
 use crate::event::{Call, PathState, ResolvedPath, Value};
 
@@ -45,7 +45,7 @@ pub(super) struct Place<'a> {
     /// None if it cannot be looked at.
     pub(super) root: Option<&'a Root>,
     /// Its working directory, opened when needed.
-    pub(super) cwd: &'a dyn Fn() -> io::Result<BorrowedFd<'a>>,
+    pub(super) cwd: &'a dyn Fn() -> io::Result<Base<'a>>,
 }
 
 /// Opens a task's working directory, to start from.
@@ -115,14 +115,19 @@ pub(super) fn read_link(directory: c_int, name: &CStr) -> io::Result<BString> {
     sys::readlinkat(directory, name, &mut long).map(BString::from)
 }
 
-/// What descriptor `fd` of task `tid` refers to, as `/proc/TID/fd` names it.
+/// What descriptor `fd` of task `tid` refers to, as `/proc/TID/fd` names it;
+/// none if it is not open, empty if we may not look.
 pub(super) fn descriptor(tid: pid_t, fd: c_int) -> Option<BString> {
     let path = match fd {
         libc::AT_FDCWD => proc_path(tid, "cwd"),
         fd if fd < 0 => return None,
         fd => proc_path(tid, &format!("fd/{fd}")),
     };
-    read_link(libc::AT_FDCWD, &path).ok()
+    match read_link(libc::AT_FDCWD, &path) {
+        Ok(name) => Some(name),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
+        Err(_) => Some(BString::default()),
+    }
 }
 
 /// Where path argument `index` of `call` leads.
@@ -144,12 +149,28 @@ pub(super) fn path_argument(place: &Place<'_>, call: &Call, index: usize, rule: 
         let means_directory = matches!(call.arguments[index].value, Value::Absent)
             || rule.empty.is_some_and(|(argument, bit)| bit == 0 || scalar(call, argument) & bit != 0);
         return match descriptor(place.ids.tid, directory) {
+            Some(path) if means_directory && path.is_empty() => unknown(),
             Some(path) if means_directory => ResolvedPath { path, state: PathState::Exists },
             _ => unresolved(BString::default()),
         };
     }
     let request = Request { place, directory, name, follow: follows(call, rule.follow) };
-    request.resolve()
+    match resolve_flags(call, rule) {
+        Some(flags) if flags & RESOLVE_IN_ROOT != 0 => request.resolve_in_directory(),
+        Some(_) => request.resolve(),
+        None => unknown(),
+    }
+}
+
+/// `resolve` of openat2's `struct open_how`; no flags for other calls, none
+/// if the structure cannot be read. Flags other than `RESOLVE_IN_ROOT` only
+/// make the call fail.
+fn resolve_flags(call: &Call, rule: &PathRule) -> Option<u64> {
+    let Follow::OpenHow(argument) = rule.follow else { return Some(0) };
+    match &call.arguments.get(usize::from(argument))?.value {
+        Value::Structure(fields) => fields.iter().find(|field| field.name == "resolve").map(|field| field.value),
+        _ => None,
+    }
 }
 
 fn scalar(call: &Call, argument: u8) -> u64 {
@@ -178,12 +199,17 @@ fn follows(call: &Call, follow: Follow) -> bool {
     }
 }
 
+/// It may lead anywhere: the kernel can follow it, and we cannot.
+fn unknown() -> ResolvedPath {
+    ResolvedPath { path: BString::default(), state: PathState::Unknown }
+}
+
 fn unresolved(path: BString) -> ResolvedPath {
     ResolvedPath { path, state: PathState::Unresolved }
 }
 
 /// A directory to start from.
-enum Base<'a> {
+pub(super) enum Base<'a> {
     Kept(BorrowedFd<'a>),
     Own(OwnedFd),
 }
@@ -223,13 +249,33 @@ impl<'p> Request<'_, 'p> {
             let base = if self.name.starts_with(b"/") { None } else { Some(self.base()?.take()?) };
             walk::walk(root, base, self.place.ids, self.name, self.follow)
         });
-        walked.unwrap_or_else(|_| unresolved(self.as_text()))
+        walked.unwrap_or_else(|error| self.failed(&error))
+    }
+
+    /// With `RESOLVE_IN_ROOT` the directory is the root of the whole name.
+    fn resolve_in_directory(&self) -> ResolvedPath {
+        let walked = self.base().and_then(Base::take).and_then(|base| {
+            let root = Root::Theirs(Arc::new(base.try_clone()?));
+            walk::walk(&root, Some(base), self.place.ids, self.name, self.follow)
+        });
+        walked.unwrap_or_else(|error| self.failed(&error))
+    }
+
+    /// What a failure means: that the kernel will fail as well, or that only
+    /// we cannot look.
+    fn failed(&self, error: &io::Error) -> ResolvedPath {
+        let too = match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG | libc::EBADF) => true,
+            Some(libc::EACCES | libc::EPERM) => procfs::has_no_more_power(self.place.ids.tid),
+            _ => false,
+        };
+        if too { unresolved(self.as_text()) } else { unknown() }
     }
 
     /// The directory that a relative name starts from.
     fn base(&self) -> io::Result<Base<'p>> {
         match self.directory {
-            libc::AT_FDCWD => (self.place.cwd)().map(Base::Kept),
+            libc::AT_FDCWD => (self.place.cwd)(),
             fd if fd < 0 => Err(io::Error::from_raw_os_error(libc::EBADF)),
             fd => {
                 let path = proc_path(self.place.ids.tid, &format!("fd/{fd}"));
@@ -293,8 +339,9 @@ impl<'p> Request<'_, 'p> {
         let parent = sys::openat2(start, &CString::new(parent).ok()?, NAMING | libc::O_DIRECTORY, resolve).ok()?;
         // A dangling link is there: where it points needs the slow way.
         let last_name = CString::new(last).ok()?;
-        if sys::openat(parent.as_raw_fd(), &last_name, NAMING | libc::O_NOFOLLOW).is_ok() {
-            return None;
+        match sys::openat(parent.as_raw_fd(), &last_name, NAMING | libc::O_NOFOLLOW) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            _ => return None,
         }
         let path = join(&independent_name(&parent)?, last);
         Some(ResolvedPath { path, state: PathState::Missing })

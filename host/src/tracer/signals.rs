@@ -38,6 +38,7 @@ impl Signals {
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
         let _ = INHERITED_MASK.set(mask);
         forwarded().thread_block()?;
+        super::descriptors::make_room();
         Ok(Self(()))
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use bstr::BString;
 use libc::pid_t;
 
+use super::descriptors::Kept;
 use super::procfs;
-use super::resolve::{self, Ids, Place, Root};
-use crate::decode::Kind;
+use super::resolve::{self, Base, Ids, Place, Root};
+use crate::decode::{Changes, Kind};
 use crate::event::{Call, Event, Oracle, Process, ResolvedPath};
 
 /// Key: thread id.
@@ -40,6 +41,13 @@ pub(super) struct Pending {
     pub(super) wanted: bool,
 }
 
+impl Pending {
+    /// What the call may have changed.
+    pub(super) fn changes(&self) -> Changes {
+        self.entry.call().map_or(Changes::Nothing, |call| call.spec.changes)
+    }
+}
+
 /// What was learned of a task's surroundings; thrown away when a call may
 /// have changed it. Owned by the task alone: an event that waits in a queue
 /// must not keep directories open, for a file system could then not be
@@ -47,7 +55,7 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 struct View {
     root: OnceLock<Root>,
-    cwd: OnceLock<OwnedFd>,
+    cwd: OnceLock<Kept>,
     process: OnceLock<Arc<Process>>,
 }
 
@@ -61,16 +69,11 @@ impl Task {
         self.view = Arc::default();
     }
 
-    /// Starts with what stays the same of the task that made it.
-    pub(super) fn inherit(&mut self, parent: &Self) {
-        let root = parent.view.root.get().cloned().map_or_else(OnceLock::new, OnceLock::from);
-        self.view = Arc::new(View { root, ..View::default() });
-        self.exe = parent.exe.clone();
-    }
-
     /// Somebody who answers questions about this task while it is stopped.
-    pub(super) fn oracle(&self, tid: pid_t) -> Box<dyn Oracle> {
-        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view: Arc::downgrade(&self.view) })
+    /// Without `keep` nothing of the answers is remembered.
+    pub(super) fn oracle(&self, tid: pid_t, keep: bool) -> Box<dyn Oracle> {
+        let view = if keep { Arc::downgrade(&self.view) } else { Weak::new() };
+        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view })
     }
 }
 
@@ -109,7 +112,15 @@ impl Oracle for TaskOracle {
         let place = Place {
             ids: self.ids,
             root: kept(&view.root, || Root::of(self.ids.tid)).ok(),
-            cwd: &|| kept(&view.cwd, || resolve::open_cwd(self.ids.tid)).map(AsFd::as_fd),
+            cwd: &|| {
+                if let Some(kept) = view.cwd.get() {
+                    return Ok(Base::Kept(kept.as_fd()));
+                }
+                Ok(match Kept::keep(resolve::open_cwd(self.ids.tid)?) {
+                    Ok(fd) => Base::Kept(view.cwd.get_or_init(|| fd).as_fd()),
+                    Err(fd) => Base::Own(fd),
+                })
+            },
         };
         Some(resolve::path_argument(&place, call, index, rule))
     }

@@ -20,8 +20,9 @@ use crate::event::{PathState, ResolvedPath};
 
 /// `path_resolution(7)`
 const MAX_LINKS: u32 = 40;
-/// Components that a walk may queue: 40 links of 4,096 bytes at the most.
-const MAX_COMPONENTS: usize = 4096 * 8;
+/// Components that a walk may queue: the name and 40 links, each of 4,096
+/// bytes at the most and a component in every two of them.
+const MAX_COMPONENTS: usize = 41 * 2048;
 /// Inode of the root directory of every procfs (`PROC_ROOT_INO`).
 const PROC_ROOT_INODE: u64 = 1;
 const NAMING: c_int = libc::O_PATH | libc::O_CLOEXEC;
@@ -61,7 +62,7 @@ impl Walk {
     fn queue(&mut self, name: &[u8]) -> io::Result<()> {
         let components: Vec<&[u8]> = name.split_str("/").filter(|c| !c.is_empty() && *c != b".").collect();
         if self.left.len() + components.len() > MAX_COMPONENTS {
-            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+            return Err(io::Error::other("more components than the kernel follows"));
         }
         for component in components.into_iter().rev() {
             self.left.push_front(BString::from(component));

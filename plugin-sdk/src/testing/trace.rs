@@ -228,6 +228,7 @@ impl<'j> Line<'j> {
                 "exists" => wit::PathState::Exists,
                 "missing" => wit::PathState::Missing,
                 "unresolved" => wit::PathState::Unresolved,
+                "unknown" => wit::PathState::Unknown,
                 _ => return Err(wrong("state")),
             };
             event.bytes.insert(index, exact.clone());

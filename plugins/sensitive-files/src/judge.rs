@@ -47,6 +47,9 @@ fn judge_path(rules: &Rules, path: PathArgument<'_>, answer: &mut Answer<'_, '_>
         return;
     }
     let resolved = path.resolved();
+    if resolved.is_unknown() {
+        return answer.unknown(rules, access);
+    }
     if resolved.path.is_empty() {
         // Nothing is known of a name that cannot be read. The kernel will not
         // read it either, unless another thread is quick: fail closed. A

@@ -49,7 +49,7 @@ pub(crate) fn to(rules: &Rules) -> Subscription {
             .on(entries(["chown", "lchown", "fchown", "fchownat", "chown32", "lchown32", "fchown32"]))
             .on(entries(["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]))
             .on(entries(["setxattrat", "removexattrat", "file_setattr"]))
-            .on(entries(["utime", "utimes", "futimesat", "utimensat"]))
+            .on(entries(["utime", "utimes", "futimesat", "utimensat", "utimensat_time64"]))
             .on(entries(["umount", "umount2", "mount_setattr"]));
     }
     subscription

@@ -133,6 +133,7 @@ fn argument(at: &mut Cursor<'_>) -> Option<Argument> {
             "exists" => PathState::Exists,
             "missing" => PathState::Missing,
             "unresolved" => PathState::Unresolved,
+            "unknown" => PathState::Unknown,
             _ => return None,
         };
         at.literal("}")?;
