@@ -45,8 +45,9 @@ impl Shell {
         self.terminal.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Lets the program come to its `sleep`: dash loses an interrupt that
-    /// comes between fork and exec, traced or not.
+    /// Lets the program come to its `sleep`. Between vfork and exec dash loses
+    /// an interrupt, and a stop leaves it waiting for its child in state D,
+    /// traced or not.
     #[allow(clippy::unused_self, reason = "reads as a part of the dialogue")]
     fn settle(&self) {
         std::thread::sleep(Duration::from_millis(300));
@@ -96,8 +97,9 @@ fn alone_and_traced(dialogue: impl Fn(&mut Shell, &str)) {
 #[test]
 fn stop_and_foreground() {
     alone_and_traced(|shell, prefix| {
-        shell.send(&format!("{prefix} sh -c 'echo be''gun; sleep 1; echo fin''ished'\n"));
+        shell.send(&format!("{prefix} sh -c 'echo be''gun; sleep 2; echo fin''ished'\n"));
         shell.expect("begun");
+        shell.settle();
         shell.send("\x1a");
         shell.expect("Stopped");
         shell.expect("PROMPT> ");
