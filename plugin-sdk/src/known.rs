@@ -167,7 +167,7 @@ known! {
     Utime "utime" 132 -;
     Utimensat "utimensat" 280 88;
     Utimes "utimes" 235 -;
-    UtimensatTime64 "utimensat_time64" - -;
+    UtimensatTime64 "utimensat_time64" - 412;
     Chown32 "chown32" - -;
     Fchown32 "fchown32" - -;
     Lchown32 "lchown32" - -;
