@@ -12,7 +12,7 @@ use wasmtime::component::{InstancePre, Resource};
 use super::convert;
 use super::imports::{Context, Kept};
 use super::limits::{Limiter, Limits};
-use super::runtime::{Armed, Runtime};
+use super::runtime::{Running, Runtime};
 use super::wit::{lifecycle, process_events, syscall_entry, syscall_exit, types};
 use crate::event::{Answer, Event, Kind};
 
@@ -183,7 +183,7 @@ impl Instance {
         Ok(Ok(Answer { alerts: convert::alerts(alerts), ..Answer::allow() }))
     }
 
-    fn start<'r>(&mut self, runtime: &'r Runtime, limits: &Limits) -> Result<Armed<'r>, Fault> {
+    fn start<'r>(&mut self, runtime: &'r Runtime, limits: &Limits) -> Result<Option<Running<'r>>, Fault> {
         runtime.arm(&mut self.store, limits).map_err(|error| Fault(error.to_string()))
     }
 }

@@ -86,16 +86,17 @@ impl Runtime {
         store
     }
 
-    /// Gives the next call its time, until the answer is dropped.
-    pub(super) fn arm(&self, store: &mut Store<Context>, limits: &Limits) -> wasmtime::Result<Armed<'_>> {
+    /// Gives the next call its time, until what is returned is dropped.
+    /// Fuel needs no ticker.
+    pub(super) fn arm(&self, store: &mut Store<Context>, limits: &Limits) -> wasmtime::Result<Option<Running<'_>>> {
         let ms = limits.deadline.as_millis().max(1) as u64;
         match &self.ticker {
             Some(ticker) => {
                 store.set_epoch_deadline(ms + 1);
                 store.data_mut().overtime = Overtime::new(limits.deadline);
-                Ok(Armed(Some(ticker.begin())))
+                Ok(Some(ticker.begin()))
             }
-            None => store.set_fuel(ms * FUEL_PER_MS).map(|()| Armed(None)),
+            None => store.set_fuel(ms * FUEL_PER_MS).map(|()| None),
         }
     }
 
@@ -164,14 +165,10 @@ fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
 }
 
-/// A call whose time runs.
+/// A call whose time runs: it keeps the ticker awake.
 #[derive(Debug)]
 #[must_use = "the call's time ends with it"]
-pub(super) struct Armed<'r>(#[allow(dead_code, reason = "held for its end")] Option<Running<'r>>);
-
-/// Keeps the ticker awake.
-#[derive(Debug)]
-struct Running<'t>(&'t Ticker);
+pub(super) struct Running<'t>(&'t Ticker);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {

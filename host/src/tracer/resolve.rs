@@ -24,7 +24,7 @@
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{LazyLock, OnceLock};
 
 use bstr::{BString, ByteSlice};
 use libc::{c_int, pid_t};
@@ -54,12 +54,12 @@ pub(super) fn open_cwd(tid: pid_t) -> io::Result<OwnedFd> {
 }
 
 /// A task's root directory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Root {
     /// The same as the host's.
     Ours,
     /// Another one.
-    Theirs(Arc<OwnedFd>),
+    Theirs(OwnedFd),
 }
 
 /// Ids by which a task sees itself in procfs.
@@ -79,7 +79,7 @@ impl Root {
         if ours.as_ref() == Some(&theirs) {
             return Ok(Self::Ours);
         }
-        sys::openat(libc::AT_FDCWD, &path, NAMING | libc::O_DIRECTORY).map(|fd| Self::Theirs(Arc::new(fd)))
+        sys::openat(libc::AT_FDCWD, &path, NAMING | libc::O_DIRECTORY).map(Self::Theirs)
     }
 }
 
@@ -167,8 +167,14 @@ pub(super) fn path_argument(place: &Place<'_>, call: &Call, index: usize, rule: 
 /// make the call fail.
 fn resolve_flags(call: &Call, rule: &PathRule) -> Option<u64> {
     let Follow::OpenHow(argument) = rule.follow else { return Some(0) };
+    open_how(call, argument, "resolve")
+}
+
+/// A field of the `struct open_how` in this argument; none if it cannot be
+/// read.
+fn open_how(call: &Call, argument: u8, name: &str) -> Option<u64> {
     match &call.arguments.get(usize::from(argument))?.value {
-        Value::Structure(fields) => fields.iter().find(|field| field.name == "resolve").map(|field| field.value),
+        Value::Structure(fields) => fields.iter().find(|field| field.name == name).map(|field| field.value),
         _ => None,
     }
 }
@@ -190,12 +196,7 @@ fn follows(call: &Call, follow: Follow) -> bool {
         Follow::Unless(argument, bit) => scalar(call, argument) & bit == 0,
         Follow::If(argument, bit) => scalar(call, argument) & bit != 0,
         Follow::Open(argument) => open(scalar(call, argument)),
-        Follow::OpenHow(argument) => match call.arguments.get(usize::from(argument)).map(|a| &a.value) {
-            Some(Value::Structure(fields)) => {
-                open(fields.iter().find(|field| field.name == "flags").map_or(0, |field| field.value))
-            }
-            _ => true,
-        },
+        Follow::OpenHow(argument) => open_how(call, argument, "flags").is_none_or(open),
     }
 }
 
@@ -255,7 +256,7 @@ impl<'p> Request<'_, 'p> {
     /// With `RESOLVE_IN_ROOT` the directory is the root of the whole name.
     fn resolve_in_directory(&self) -> ResolvedPath {
         let walked = self.base().and_then(Base::take).and_then(|base| {
-            let root = Root::Theirs(Arc::new(base.try_clone()?));
+            let root = Root::Theirs(base.try_clone()?);
             walk::walk(&root, Some(base), self.place.ids, self.name, self.follow)
         });
         walked.unwrap_or_else(|error| self.failed(&error))
