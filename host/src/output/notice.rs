@@ -12,6 +12,12 @@ pub fn tell_notice(notice: &Notice) {
         }
         Notice::Skipped { pid, name, why } if name.is_empty() => format!("skipped PID {pid}: it {why}"),
         Notice::Skipped { pid, name, why } => format!("skipped PID {pid} ({name}): it {why}"),
+        Notice::Injected { pid, outcome: Ok(threads) } => {
+            format!("installed the filter in process {pid} ({})", count(*threads, "thread", "s"))
+        }
+        Notice::Injected { pid, outcome: Err(why) } => {
+            format!("cannot install the filter in process {pid}: {why}; every call of it stops, which is slower")
+        }
         Notice::Leaving { threads } => format!("detaching from {}", count(*threads, "thread", "s")),
     };
     // Nobody is left to be told of a failure.

@@ -7,11 +7,14 @@
 
 mod attaching;
 mod calls;
+mod passing;
 mod programs;
 mod protection;
 mod turns;
 
-use std::collections::HashMap;
+pub(super) use passing::take_over;
+
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
@@ -20,7 +23,8 @@ use self::turns::Turns;
 use bstr::BString;
 use libc::{c_int, pid_t};
 
-use super::filter::{self, Stopping};
+use super::filter;
+use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
 use super::selection::Selection;
@@ -42,6 +46,18 @@ pub enum OnHostDeath {
     Kill,
     /// They go on unjudged (fail open).
     Continue,
+}
+
+/// How to trace.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// What becomes of the programs if the host dies.
+    pub on_host_death: OnHostDeath,
+    /// Takes over then, where they shall go on.
+    pub guardian: Option<Guardian>,
+    /// Installs the filter in programs that are attached to, so that calls
+    /// which nobody wants do not stop.
+    pub inject_filter: bool,
 }
 
 /// Tracing failed.
@@ -75,7 +91,7 @@ fn kernel(action: &'static str) -> impl Fn(io::Error) -> TraceError {
 pub fn run(
     signals: &Signals,
     argv: &[impl AsRef<OsStr>],
-    on_host_death: OnHostDeath,
+    options: Options,
     handler: &mut dyn Handler,
 ) -> Result<Ended, TraceError> {
     debug_assert_eq!(signals.role(), Role::Wrapper);
@@ -83,8 +99,8 @@ pub fn run(
     signals::prepare().map_err(kernel("set up signals"))?;
     signals::leave_keyboard_to_program().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
-    let mut engine = Engine::new(handler, on_host_death, inbox);
-    let launched = launch::launch(program, &filter::compile(&engine.stopping), engine.options)?;
+    let mut engine = Engine::new(handler, options, inbox);
+    let launched = launch::launch(program, &engine.filter, engine.options)?;
     signals::forward_to(launched.pid).map_err(kernel("start the signal thread"))?;
     engine.adopt_launched(launched.pid);
     let ended = engine.run().map_err(kernel("wait for the program"))?;
@@ -111,14 +127,14 @@ fn finish(launched: Launched, ended: Option<Ended>) -> Result<Ended, TraceError>
 pub fn attach(
     signals: &Signals,
     selection: &Selection,
-    on_host_death: OnHostDeath,
+    options: Options,
     handler: &mut dyn Handler,
 ) -> Result<(), TraceError> {
     debug_assert_eq!(signals.role(), Role::Guest);
     signals::prepare().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
     let leave = inbox.clone();
-    let mut engine = Engine::new(handler, on_host_death, inbox.clone());
+    let mut engine = Engine::new(handler, options, inbox.clone());
     signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
     engine.attach(selection)?;
     if let Selection::All(filters, interval) = selection {
@@ -143,8 +159,16 @@ struct Engine<'h> {
     inbox: Arc<Inbox>,
     /// `PTRACE_O_*` of every task.
     options: c_int,
-    /// The calls that our filter stops.
-    stopping: Stopping,
+    /// Our filter.
+    filter: Vec<libc::sock_filter>,
+    /// Processes in which it is to be installed.
+    to_filter: HashSet<pid_t>,
+    inject: bool,
+    guardian: Option<Guardian>,
+    /// Tasks were let go that cannot be without a tracer: the guardian stays.
+    abandons: bool,
+    /// We stand in for a host that is dead: all tasks have its filter.
+    passing: bool,
     /// The program that was asked for, if we started one.
     root: Option<pid_t>,
     ended: Option<Ended>,
@@ -161,7 +185,8 @@ struct Engine<'h> {
     told_unprotected: bool,
     turns: Turns,
     /// Tasks of which no parent has told yet.
-    newborn: HashMap<pid_t, Stopped>,
+    /// Each with the process that made it.
+    newborn: HashMap<pid_t, (pid_t, Stopped)>,
     seq: u64,
     /// Calls under way that may change a root or a working directory. While
     /// there is one, nothing is remembered of where tasks stand.
@@ -169,19 +194,24 @@ struct Engine<'h> {
 }
 
 impl<'h> Engine<'h> {
-    fn new(handler: &'h mut dyn Handler, on_host_death: OnHostDeath, inbox: Arc<Inbox>) -> Self {
+    fn new(handler: &'h mut dyn Handler, options: Options, inbox: Arc<Inbox>) -> Self {
         let processes = handler.processes();
         let mut stopping = handler.stopping();
         let binding = handler.binding();
-        traits::add_own_stops(&mut stopping, binding);
+        traits::add_own_stops(&mut stopping, binding, processes);
         let exits = if processes { libc::PTRACE_O_TRACEEXIT } else { 0 };
-        let death = if on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
+        let death = if options.on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
         Self {
             handler,
             tasks: Tasks::new(),
             inbox,
             options: OPTIONS | exits | death,
-            stopping,
+            filter: filter::compile(&stopping),
+            to_filter: HashSet::new(),
+            inject: options.inject_filter,
+            guardian: options.guardian,
+            abandons: false,
+            passing: false,
             root: None,
             ended: None,
             processes,
@@ -207,10 +237,26 @@ impl<'h> Engine<'h> {
             task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
         self.tasks.insert(pid, task);
+        self.guarded(pid);
         self.root = Some(pid);
     }
 
+    /// The guardian, if there is one, learns of a process.
+    fn guarded(&self, pid: pid_t) {
+        if let Some(guardian) = &self.guardian {
+            guardian.add(pid);
+        }
+    }
+
     fn run(mut self) -> io::Result<Option<Ended>> {
+        let ended = self.follow();
+        if let Some(guardian) = self.guardian.take().filter(|_| !self.abandons) {
+            guardian.dismiss();
+        }
+        ended
+    }
+
+    fn follow(&mut self) -> io::Result<Option<Ended>> {
         // Without the first process of a PID namespace the others are killed:
         // so it is for a container's program that ends, with us or without.
         let first = std::process::id() == 1;
@@ -251,9 +297,13 @@ impl<'h> Engine<'h> {
                 self.seen(tid);
             }
         } else if reason == Reason::Begun && !self.leaving {
-            // Its parent is stopped, about to tell of it.
-            self.newborn.insert(tid, stop);
-            return;
+            let maker = procfs::maker(tid);
+            // Its parent is about to tell of it. One made with CLONE_PARENT
+            // may have a parent that we do not know.
+            if self.tasks.values().any(|task| task.pid == maker) {
+                self.newborn.insert(tid, (maker, stop));
+                return;
+            }
         }
         match reason {
             Reason::Seccomp => self.filtered_call(stop),
@@ -269,7 +319,7 @@ impl<'h> Engine<'h> {
 
     /// The task; one of which nobody has told if it is not known.
     fn task(&mut self, tid: pid_t) -> &mut Task {
-        let launched = self.root.is_some();
+        let launched = self.root.is_some() || self.passing;
         self.tasks.entry(tid).or_insert_with(|| {
             let mut task = Task::new(procfs::thread_group(tid));
             task.filtered = launched;
@@ -295,7 +345,12 @@ impl<'h> Engine<'h> {
 
     fn begun(&mut self, stop: Stopped) {
         self.mend(&stop);
-        self.task(stop.tid()).interrupted = false;
+        let task = self.task(stop.tid());
+        task.interrupted = false;
+        if let Some(borrowed) = task.borrowed.take() {
+            // It was made by a call whose registers are ours.
+            Self::unguard(&stop, &borrowed);
+        }
         self.go_on(stop, 0);
     }
 
@@ -304,26 +359,35 @@ impl<'h> Engine<'h> {
         let child = message as pid_t;
         let parent = self.task(tid);
         let (pid, thread) = (parent.pid, procfs::is_thread_of(child, parent.pid));
-        let mut task = Task::new(if thread { pid } else { child });
-        task.filtered = parent.filtered;
-        task.exe.clone_from(&parent.exe);
         let shared = if thread { None } else { Some(Shared::by(tid, child)) };
-        match shared {
-            None | Some(Shared { memory: true, .. }) => task.space = parent.space.clone(),
+        let space = match shared {
+            None | Some(Shared { memory: true, .. }) => parent.space.clone(),
             Some(shared) => {
-                task.space = parent.space.forked();
+                let space = parent.space.forked();
                 if shared.anything() {
                     parent.space.expose();
-                    task.space.expose();
+                    space.expose();
                 }
+                space
             }
+        };
+        let shares_file_system = shared.is_some_and(|shared| shared.file_system);
+        parent.shares_file_system |= shares_file_system;
+        let (filtered, exe) = (parent.filtered, parent.exe.clone());
+        let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
+        // It may be on its way already, if it came before its parent told.
+        let task = self.tasks.entry(child).or_insert_with(|| {
+            let mut task = Task::new(child);
+            (task.filtered, task.borrowed) = (filtered, protected);
+            task
+        });
+        task.pid = if thread { pid } else { child };
+        (task.space, task.shares_file_system, task.exe) = (space, shares_file_system, exe);
+        if !thread {
+            self.guarded(child);
         }
-        if shared.is_some_and(|shared| shared.file_system) {
-            (parent.shares_file_system, task.shares_file_system) = (true, true);
-        }
-        self.tasks.insert(child, task);
         self.tell(stop, ProcessEvent::Forked { child, thread });
-        if let Some(born) = self.newborn.remove(&child) {
+        if let Some((_, born)) = self.newborn.remove(&child) {
             self.begun(born);
         }
     }
@@ -348,6 +412,7 @@ impl<'h> Engine<'h> {
         }
         let judged = task.executing.take();
         let previous_exe = std::mem::take(&mut task.exe);
+        self.deliver(tid);
         if self.processes {
             let exe = self.now_running(tid);
             self.task(tid).exe = exe;
@@ -410,16 +475,36 @@ impl<'h> Engine<'h> {
             event.capture();
             self.handler.observe(Arc::new(event));
         }
-        self.remove(tid);
-        // If it was about to tell of a child, nobody will.
-        for (_, born) in std::mem::take(&mut self.newborn) {
-            self.begun(born);
+        if let Some(task) = self.remove(tid)
+            && !self.tasks.values().any(|other| other.pid == task.pid)
+        {
+            self.deliver(task.pid);
+        }
+    }
+
+    /// A process can no longer tell of children that it has just made: they go
+    /// on without.
+    fn deliver(&mut self, maker: pid_t) {
+        if self.newborn.is_empty() {
+            return;
+        }
+        let orphaned: Vec<pid_t> =
+            self.newborn.iter().filter(|(_, (made_by, _))| *made_by == maker).map(|(tid, _)| *tid).collect();
+        for tid in orphaned {
+            if let Some((_, born)) = self.newborn.remove(&tid) {
+                self.begun(born);
+            }
         }
     }
 
     /// Forgets a task that is gone.
     fn remove(&mut self, tid: pid_t) -> Option<Task> {
         let mut task = self.tasks.remove(&tid)?;
+        let abandoned = self.leaving && task.filtered;
+        self.abandons |= abandoned;
+        if let Some(guardian) = self.guardian.as_ref().filter(|_| task.pid == tid && !abandoned) {
+            guardian.remove(tid);
+        }
         if let Some(pending) = task.pending.take() {
             self.over(tid, &pending);
         }

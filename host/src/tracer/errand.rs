@@ -38,6 +38,8 @@ pub(super) struct Errand {
     pub(super) nr: u64,
     /// The signals that it blocks.
     pub(super) mask: u64,
+    /// The limit of descriptors that it had, if that was too low.
+    pub(super) room: Option<u64>,
     /// Signals to send again.
     pub(super) owed: Vec<c_int>,
     region: Rc<Region>,
@@ -59,6 +61,25 @@ pub(super) struct Install {
     /// follow (`SECCOMP_FILTER_FLAG_TSYNC`).
     pub(super) result: i64,
 }
+
+/// Puts a filter into the region, as seccomp(2) wants it.
+pub(super) fn filter_slot(region: &Rc<Region>, filter: &[libc::sock_filter]) -> Option<Slot> {
+    let slot = region.slot(PROGRAM + filter.len() * 8)?;
+    // struct sock_fprog: a count, padding, a pointer.
+    slot.write(0, &(filter.len() as u64).to_le_bytes());
+    slot.write(8, &(slot.address() + PROGRAM as u64).to_ne_bytes());
+    for (index, i) in filter.iter().enumerate() {
+        let word = u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32;
+        slot.write(PROGRAM + index * 8, &word.to_le_bytes());
+    }
+    Some(slot)
+}
+
+/// Where in its slot a filter's program begins.
+const PROGRAM: usize = 16;
+
+/// Descriptors that a task needs for it.
+pub(super) const DESCRIPTORS: u64 = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -89,6 +110,7 @@ impl Errand {
             original,
             nr,
             mask,
+            room: None,
             owed: Vec::new(),
             region,
             ids,
@@ -143,7 +165,7 @@ impl Errand {
                 for fd in [theirs, ours] {
                     self.undo.push(call(libc::SYS_close, [fd as u64, 0, 0, 0, 0, 0]));
                 }
-                self.send(&sys::take_descriptor(self.ids.0, ours)?)?;
+                self.send(&sys::take_descriptor(self.ids, ours)?)?;
                 let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
                 (Step::Receive, call(libc::SYS_recvmsg, [theirs as u64, self.scratch + HEADER, flags as u64, 0, 0, 0]))
             }

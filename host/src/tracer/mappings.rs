@@ -1,7 +1,7 @@
 //! The mappings of a task, as `/proc/TID/maps` lists them
 //! (`proc_pid_maps(5)`).
 //!
-//! The list is read a page at a time, from the lowest address up. Threads that
+//! The list is read in pieces, from the lowest address up. Threads that
 //! share the address space can change it meanwhile: what is said of a mapping
 //! holds only while nobody who could change it runs.
 
@@ -11,8 +11,6 @@ use std::io::{self, BufRead, BufReader, Read};
 use bstr::ByteSlice;
 use libc::pid_t;
 
-/// The kernel makes the list up in pieces of this size.
-const PIECE: usize = 4096;
 /// Longest list that is read to its end.
 const LONGEST: u64 = 1 << 20;
 
@@ -35,10 +33,20 @@ pub(super) struct Mapping {
     pub(super) inode: u64,
 }
 
+/// How much of the list is made up at a time: most of its cost is the kernel's
+/// work on lines that nobody looks at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece {
+    /// The first lines are enough.
+    Few = 256,
+    /// As much as the kernel makes up at most.
+    Many = 4096,
+}
+
 /// The mappings of task `tid`, lowest address first.
-pub(super) fn mappings(tid: pid_t) -> io::Result<impl Iterator<Item = io::Result<Mapping>>> {
+pub(super) fn mappings(tid: pid_t, piece: Piece) -> io::Result<impl Iterator<Item = io::Result<Mapping>>> {
     let list = File::open(format!("/proc/{tid}/maps"))?.take(LONGEST);
-    let lines = BufReader::with_capacity(PIECE, list).split(b'\n');
+    let lines = BufReader::with_capacity(piece as usize, list).split(b'\n');
     Ok(lines.map(|line| Mapping::parse(&line?).ok_or_else(|| io::ErrorKind::InvalidData.into())))
 }
 
@@ -61,11 +69,6 @@ impl Mapping {
             device: (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?),
             inode: words.next()?.parse().ok()?,
         })
-    }
-
-    /// Memory of the address space's own, with no file behind it.
-    pub(super) fn is_anonymous(&self) -> bool {
-        !self.shared && self.device == (0, 0) && self.inode == 0
     }
 }
 
@@ -92,7 +95,7 @@ mod tests {
             })
         );
         let heap = Mapping::parse(b"7f0a3b400000-7f0a3b421000 rw-p 00000000 00:00 0 ").unwrap();
-        assert!(heap.is_anonymous() && heap.writable && heap.end == 0x7f0a_3b42_1000);
+        assert!(heap.writable && heap.end == 0x7f0a_3b42_1000);
         for line in [&b""[..], b"1000-2000", b"1000 r--p 0 0:0 0", b"1000-2000 r-- 0 00:00 0", b"x-2000 r--p 0 00:00 0"]
         {
             assert_eq!(Mapping::parse(line), None, "{}", line.as_bstr());
@@ -101,15 +104,17 @@ mod tests {
 
     #[test]
     fn of_this_process() {
-        let all: Vec<Mapping> = mappings(std::process::id() as pid_t)
-            .unwrap()
-            .collect::<io::Result<_>>()
-            .expect("every line is understood");
+        let all = |piece| -> Vec<Mapping> {
+            let all = mappings(std::process::id() as pid_t, piece).unwrap();
+            all.collect::<io::Result<_>>().expect("every line is understood")
+        };
+        assert!(all(Piece::Few).is_sorted_by_key(|mapping| mapping.start));
+        let all = all(Piece::Many);
         assert!(all.is_sorted_by_key(|mapping| mapping.start));
         let local = 0u8;
         let at = (&raw const local).addr() as u64;
         let stack = all.iter().find(|mapping| (mapping.start..mapping.end).contains(&at)).unwrap();
-        assert!(stack.is_anonymous() && stack.readable && stack.writable);
-        assert!(mappings(-1).is_err(), "no such task");
+        assert!(stack.readable && stack.writable);
+        assert!(mappings(-1, Piece::Few).is_err(), "no such task");
     }
 }

@@ -22,6 +22,7 @@ mod descriptors;
 mod engine;
 mod errand;
 mod filter;
+mod guardian;
 mod inbox;
 mod launch;
 mod mappings;
@@ -44,8 +45,9 @@ mod walk;
 
 use std::sync::Arc;
 
-pub use engine::{Ended, OnHostDeath, TraceError, attach, run};
+pub use engine::{Ended, OnHostDeath, Options, TraceError, attach, run};
 pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
+pub use guardian::Guardian;
 pub use launch::LaunchError;
 pub use selection::{Filters, Selection, Skipped};
 pub use signals::{Role, Signals};
@@ -95,6 +97,13 @@ pub enum Notice {
         name: String,
         /// Why not.
         why: Skipped,
+    },
+    /// The filter was installed in a running process, or was not.
+    Injected {
+        /// Process id.
+        pid: libc::pid_t,
+        /// How many threads have it now, or why none has.
+        outcome: Result<usize, String>,
     },
     /// All are being let go.
     Leaving {

@@ -24,7 +24,7 @@ use std::os::unix::fs::FileExt;
 
 use libc::pid_t;
 
-use super::mappings::mappings;
+use super::mappings::{Piece, mappings};
 use super::region::page_size;
 use super::sys;
 
@@ -66,7 +66,7 @@ pub(super) enum Settled {
 enum Pages {
     /// Anonymous, and mapped by nobody else.
     Exclusive,
-    /// Private if the mapping is.
+    /// Anonymous, and mapped by relatives too, or special.
     AsMapped,
     /// Not in memory, or of a file.
     Other,
@@ -79,34 +79,22 @@ impl Pagemap {
         Ok(Self { words: File::open(format!("/proc/{tid}/pagemap"))?, tid })
     }
 
-    /// Whether all pages of the `length` bytes at `address` are present,
-    /// anonymous and private. False if it cannot be told, or for more than 64
-    /// pages. True for no bytes.
-    pub(super) fn is_private(&self, address: u64, length: u64) -> bool {
-        let Some(last) = length.checked_sub(1) else { return true };
-        let Some(last) = address.checked_add(last) else { return false };
-        match self.pages(address / page_size(), last / page_size()) {
-            Pages::Exclusive => true,
-            Pages::AsMapped => is_anonymous(self.tid, address, last),
-            Pages::Other => false,
-        }
-    }
-
     /// Sees to it that all pages of the `length` bytes at `address` are the
-    /// address space's own: those of a private mapping that it still shares
-    /// with a file or a relative are copied, by writing a word of theirs back.
-    /// The task is stopped and nobody else lives in its address space.
+    /// address space's own: those that it still shares with a relative or,
+    /// mapped privately, with a file are copied, by writing a word of theirs
+    /// back. The task is stopped and nobody else lives in its address space.
     pub(super) fn settle(&self, address: u64, length: u64) -> Settled {
         let Some(last) = length.checked_sub(1) else { return Settled::Already };
         let Some(last) = address.checked_add(last) else { return Settled::Shared };
         let (first_page, last_page) = (address / page_size(), last / page_size());
-        if self.pages(first_page, last_page) == Pages::Exclusive {
+        let pages = self.pages(first_page, last_page);
+        if pages == Pages::Exclusive {
             return Settled::Already;
         }
-        if !is_mapped_privately(self.tid, address, last) {
+        if pages == Pages::Other && !is_mapped_privately(self.tid, address, last) {
             return Settled::Shared;
         }
-        for page in first_page..=last_page {
+        for page in (first_page..=last_page).take(MOST) {
             let word = address.max(page * page_size()) & !7;
             let mut bytes = [0; 8];
             let read = sys::read_memory(self.tid, word, &mut bytes) == bytes.len();
@@ -144,27 +132,17 @@ impl Pagemap {
     }
 }
 
-/// Whether everything from `first` to `last` is private memory of task `tid`
-/// with no file behind it.
-fn is_anonymous(tid: pid_t, first: u64, last: u64) -> bool {
-    is_covered(tid, first, last, super::mappings::Mapping::is_anonymous)
-}
-
-/// Likewise, with a file behind it or without.
+/// Whether everything from `first` to `last` is mapped privately in task
+/// `tid`.
 fn is_mapped_privately(tid: pid_t, first: u64, last: u64) -> bool {
-    is_covered(tid, first, last, |mapping| !mapping.shared)
-}
-
-/// Whether everything from `first` to `last` is mapped as `fits` wants it.
-fn is_covered(tid: pid_t, first: u64, last: u64, fits: impl Fn(&super::mappings::Mapping) -> bool) -> bool {
-    let Ok(mappings) = mappings(tid) else { return false };
+    let Ok(mappings) = mappings(tid, Piece::Many) else { return false };
     let mut next = first;
     for mapping in mappings {
         let Ok(mapping) = mapping else { return false };
         if mapping.end <= next {
             continue;
         }
-        if mapping.start > next || !fits(&mapping) {
+        if mapping.start > next || mapping.shared {
             return false;
         }
         if mapping.end > last {

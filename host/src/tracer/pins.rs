@@ -208,36 +208,14 @@ impl Read<'_> {
     fn pinned(&self, name: &dyn Fn(usize) -> Option<BString>) -> Pinned {
         match self.arg.kind {
             // No pointers.
-            Kind::Int
-            | Kind::Uint
-            | Kind::Long
-            | Kind::Ushort
-            | Kind::Size
-            | Kind::Mode
-            | Kind::NodeMode
-            | Kind::Signal
-            | Kind::Flags(_)
-            | Kind::LongFlags(_)
-            | Kind::SocketOption(_)
-            | Kind::Fd
-            | Kind::DirFd => return Pinned::Left,
+            Kind::Int | Kind::Uint | Kind::Long | Kind::Ushort | Kind::Size | Kind::Mode | Kind::NodeMode
+            | Kind::Signal | Kind::Flags(_) | Kind::LongFlags(_) | Kind::SocketOption(_) | Kind::Fd | Kind::DirFd
             // Not looked through, or only written to.
-            Kind::Address
-            | Kind::Length
-            | Kind::SockAddrOut(_)
-            | Kind::MessageOut
-            | Kind::FdsOut(_)
-            | Kind::TextOut => return Pinned::Left,
+            | Kind::Address | Kind::Length | Kind::SockAddrOut(_) | Kind::MessageOut | Kind::FdsOut(_) | Kind::TextOut
             // As the module's head says.
-            Kind::Strings | Kind::Vectors(_) => return Pinned::Left,
-            Kind::Path(_)
-            | Kind::Text(_)
-            | Kind::Buffer(_)
-            | Kind::SockAddr(_)
-            | Kind::Message
-            | Kind::Messages(_)
-            | Kind::Struct(_)
-            | Kind::SizedStruct(..) => {}
+            | Kind::Strings | Kind::Vectors(_) => return Pinned::Left,
+            Kind::Path(_) | Kind::Text(_) | Kind::Buffer(_) | Kind::SockAddr(_) | Kind::Message | Kind::Messages(_)
+            | Kind::Struct(_) | Kind::SizedStruct(..) => {}
         }
         let place = (self.call.spec.name, self.arg.name);
         if LEFT.contains(&place) {
@@ -312,7 +290,7 @@ impl Read<'_> {
     }
 
     /// The kernel keeps the caller's pages beyond the call
-    /// (Documentation/networking/msg_zerocopy.rst).
+    /// (`Documentation/networking/msg_zerocopy.rst`).
     fn is_read_later(&self) -> bool {
         let zero_copy = libc::MSG_ZEROCOPY as u64;
         self.call.spec.name == "sendto" && self.number(3).is_none_or(|flags| flags & zero_copy != 0)

@@ -78,6 +78,8 @@ pub(super) struct Status {
     pub(super) tracer: pid_t,
     /// Effective user.
     pub(super) user: u32,
+    /// It has a seccomp filter.
+    pub(super) filtered: bool,
     ignored: u64,
     caught: u64,
     state: u8,
@@ -100,6 +102,7 @@ impl Status {
             name: field("Name:").unwrap_or_default().to_owned(),
             tracer: number("TracerPid:").unwrap_or(0),
             user: field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX),
+            filtered: field("Seccomp:") == Some("2"),
             ignored: signals("SigIgn:"),
             caught: signals("SigCgt:"),
             state: field("State:").and_then(|state| state.bytes().next()).unwrap_or(b'?'),
@@ -135,6 +138,12 @@ pub(super) fn thread_group(tid: pid_t) -> pid_t {
 /// The process that made `pid`, or has taken it over; 0 if none is seen.
 pub(super) fn parent(pid: pid_t) -> pid_t {
     Status::of(pid).map_or(0, |status| status.parent)
+}
+
+/// The process that made task `tid`, as far as it still has it as its parent;
+/// a thread's own process.
+pub(super) fn maker(tid: pid_t) -> pid_t {
+    Status::of(tid).map_or(0, |status| if status.pid == tid { status.parent } else { status.pid })
 }
 
 /// Names in a directory that are numbers.

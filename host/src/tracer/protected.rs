@@ -14,7 +14,7 @@ pub(super) struct Protected {
     /// The registers are those of i386's convention.
     compat: bool,
     /// Read by the kernel until the call is over.
-    _slot: Option<Slot>,
+    slot: Option<Slot>,
 }
 
 /// Each argument starts here.
@@ -27,7 +27,7 @@ impl Protected {
         let room = |pin: &Pin| pin.bytes.len().next_multiple_of(ALIGNMENT);
         let size = pins.iter().map(room).sum();
         if size == 0 {
-            return Some(Self { arguments: Vec::new(), compat, _slot: None });
+            return Some(Self { arguments: Vec::new(), compat, slot: None });
         }
         let slot = region.slot(size)?;
         let (mut arguments, mut offset) = (Vec::with_capacity(pins.len()), 0);
@@ -42,7 +42,12 @@ impl Protected {
             registers.set_argument(pin.register, compat, address);
             offset += room(pin);
         }
-        Some(Self { arguments, compat, _slot: Some(slot) })
+        Some(Self { arguments, compat, slot: Some(slot) })
+    }
+
+    /// Where the first argument is.
+    pub(super) fn address(&self) -> Option<u64> {
+        self.slot.as_ref().map(Slot::address)
     }
 
     /// Gives the caller its registers back.

@@ -31,11 +31,11 @@ use std::rc::Rc;
 
 use libc::{c_int, c_uint, pid_t};
 
-use super::mappings::mappings;
+use super::mappings::{Piece, mappings};
 
 /// Where the region lies in every tracee. It is above what `vm.mmap_min_addr`
 /// usually forbids (64 KiB), and [`END`] is below where position-dependent
-/// programs start (0x40_0000).
+/// programs start (`0x40_0000`).
 pub(super) const BASE: u64 = 0x1_0000;
 /// Its size, a multiple of every page size.
 pub(super) const SIZE: usize = 2 << 20;
@@ -70,7 +70,7 @@ impl Region {
         let found = file.metadata()?;
         let identity = ((libc::major(found.dev()), libc::minor(found.dev())), found.ino());
         let start = map_writable(&file)?;
-        let room = RefCell::new(Room { used: vec![false; UNITS], next: 0 });
+        let room = RefCell::new(Room { used: vec![false; UNITS], free: UNITS, next: 0 });
         let region = Self { file, identity, start, room };
         seal(&region.file)?;
         Ok(Rc::new(region))
@@ -86,7 +86,7 @@ impl Region {
     ///
     /// The answer is old as soon as somebody runs who shares its memory.
     pub(super) fn is_mapped_in(&self, tid: pid_t) -> bool {
-        let Ok(mappings) = mappings(tid) else { return false };
+        let Ok(mappings) = mappings(tid, Piece::Few) else { return false };
         let mut covered = BASE;
         for mapping in mappings {
             let Ok(mapping) = mapping else { return false };
@@ -186,6 +186,7 @@ impl Drop for Slot {
 #[derive(Debug)]
 struct Room {
     used: Vec<bool>,
+    free: usize,
     /// Where to look first: after what was given out last.
     next: usize,
 }
@@ -193,21 +194,23 @@ struct Room {
 impl Room {
     /// Takes `units` adjacent ones; the first is a multiple of `alignment`.
     fn take(&mut self, units: usize, alignment: usize) -> Option<usize> {
-        let first = self.free(self.next, UNITS, units, alignment).or_else(|| {
-            let end = self.next.saturating_add(units).min(UNITS);
-            self.free(0, end, units, alignment)
+        self.free.checked_sub(units)?;
+        let first = self.find(self.next, UNITS, units, alignment).or_else(|| {
+            let end = (self.next + units).min(UNITS);
+            self.find(0, end, units, alignment)
         })?;
         self.used[first..first + units].fill(true);
+        self.free -= units;
         self.next = first + units;
         Some(first)
     }
 
     /// The first free run between `from` and `to`. Looks at no unit more than
     /// twice.
-    fn free(&self, from: usize, to: usize, units: usize, alignment: usize) -> Option<usize> {
+    fn find(&self, from: usize, to: usize, units: usize, alignment: usize) -> Option<usize> {
         let mut first = from.next_multiple_of(alignment);
-        while let Some(run) = first.checked_add(units).filter(|end| *end <= to).map(|end| &self.used[first..end]) {
-            match run.iter().rposition(|used| *used) {
+        while first + units <= to {
+            match self.used[first..first + units].iter().rposition(|used| *used) {
                 None => return Some(first),
                 Some(last) => first = (first + last + 1).next_multiple_of(alignment),
             }
@@ -217,6 +220,7 @@ impl Room {
 
     fn give_back(&mut self, first: usize, units: usize) {
         self.used[first..first + units].fill(false);
+        self.free += units;
     }
 }
 

@@ -95,10 +95,12 @@ impl Space {
     pub(super) fn look(&self, tid: pid_t) -> bool {
         let mapped = self.0.region.borrow().as_ref().is_some_and(|region| region.is_mapped_in(tid));
         self.0.mapped.set(mapped);
-        if !mapped {
-            self.0.failures.set(self.0.failures.get() + 1);
-        }
         mapped
+    }
+
+    /// A task has tried to map the region, and has not.
+    pub(super) fn failed(&self) {
+        self.0.failures.set(self.0.failures.get() + 1);
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct CallInfo {
     pub(super) audit: u32,
     pub(super) nr: u64,
     pub(super) args: [u64; 6],
+    /// What the filter said that stopped it (`SECCOMP_RET_DATA`).
+    pub(super) mark: Option<u32>,
 }
 
 /// What `info` says of a call; `None` at a stop of another kind.
@@ -67,11 +69,12 @@ pub(super) fn moment(info: &libc::ptrace_syscall_info) -> Option<Moment> {
         match info.op {
             libc::PTRACE_SYSCALL_INFO_SECCOMP => {
                 let call = info.u.seccomp;
-                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args }))
+                let mark = Some(call.ret_data);
+                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args, mark }))
             }
             libc::PTRACE_SYSCALL_INFO_ENTRY => {
                 let call = info.u.entry;
-                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args }))
+                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args, mark: None }))
             }
             libc::PTRACE_SYSCALL_INFO_EXIT => Some(Moment::Exit(info.u.exit.sval)),
             _ => None,
@@ -177,13 +180,43 @@ pub(super) fn set_signal_mask(tid: pid_t, mask: u64) -> io::Result<()> {
 const PTRACE_GETSIGMASK: c_uint = 0x420a;
 const PTRACE_SETSIGMASK: c_uint = 0x420b;
 
-/// A copy of descriptor `fd` of process `pid` (`pidfd_getfd(2)`, Linux 5.6).
-pub(super) fn take_descriptor(pid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
+/// A copy of a descriptor of process and thread `ids` (`pidfd_getfd(2)`, Linux
+/// 5.6). A process whose first thread has ended is asked through another
+/// (`PIDFD_THREAD`, Linux 6.9).
+pub(super) fn take_descriptor(ids: (pid_t, pid_t), fd: c_int) -> io::Result<OwnedFd> {
     // SAFETY: system calls on numbers; each descriptor returned belongs to
     // nobody else.
     unsafe {
-        let process = OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, pid, 0))? as c_int);
+        let open = |id: pid_t, flags: c_int| check(libc::syscall(libc::SYS_pidfd_open, id, flags));
+        let process = open(ids.1, libc::O_EXCL).or_else(|_| open(ids.0, 0))?;
+        let process = OwnedFd::from_raw_fd(process as c_int);
         Ok(OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0))? as c_int))
+    }
+}
+
+/// Raises the limit of a process's descriptors by `more`, if it may have that
+/// many; the limit that it had.
+pub(super) fn make_room_for_descriptors(pid: pid_t, more: u64) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one structure.
+    let told = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) } == 0;
+    if !told || limit.rlim_cur >= limit.rlim_max {
+        return None;
+    }
+    set_descriptor_limit(pid, limit.rlim_cur.saturating_add(more).min(limit.rlim_max));
+    Some(limit.rlim_cur)
+}
+
+/// Sets that limit.
+pub(super) fn set_descriptor_limit(pid: pid_t, soft: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes, then reads, one structure. If the process is
+    // gone there is nothing to do.
+    unsafe {
+        if libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) == 0 {
+            limit.rlim_cur = soft;
+            libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut());
+        }
     }
 }
 

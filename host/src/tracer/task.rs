@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -46,6 +47,10 @@ pub(super) struct Task {
     pub(super) underway: bool,
     /// It is made to run a call that does nothing instead of its own.
     pub(super) faked: Option<Faked>,
+    /// The structure of the clone3 that it is about to make.
+    pub(super) lent: Option<Rc<Protected>>,
+    /// It has registers of the call that made it, which were ours.
+    pub(super) borrowed: Option<Rc<Protected>>,
     /// It sets up a container, and is not judged until it executes the
     /// program.
     pub(super) sets_up: bool,
@@ -80,7 +85,7 @@ pub(super) struct Pending {
     /// Somebody wants the exit event; otherwise only we do.
     pub(super) wanted: bool,
     /// Registers to put back, and the memory that they pointed to meanwhile.
-    pub(super) protected: Option<Protected>,
+    pub(super) protected: Option<Rc<Protected>>,
     /// No call whose names were judged may run beside it.
     pub(super) exclusive: bool,
 }
@@ -116,6 +121,8 @@ impl Task {
             underway: false,
             errand: None,
             faked: None,
+            lent: None,
+            borrowed: None,
             sets_up: false,
             executing: None,
             exe: BString::default(),

@@ -21,9 +21,27 @@ pub(super) struct Traits {
     pub(super) exposes: bool,
     /// It writes to another process's memory.
     pub(super) intrudes: bool,
+    /// It can make memory on which a reader, we too, waits for another
+    /// process.
+    pub(super) stalls: Option<Stalls>,
     /// It executes a program: the number of its path argument, plus 1.
     executes: u8,
 }
+
+/// How a call asks for page faults to be served by a program
+/// (userfaultfd(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stalls {
+    /// Faults of the kernel too, unless the flag says otherwise.
+    WithoutFlag,
+    /// By this request of an ioctl on /dev/userfaultfd.
+    WithRequest,
+}
+
+/// `UFFD_USER_MODE_ONLY` (linux/userfaultfd.h).
+pub(super) const USER_MODE_ONLY: u64 = 1;
+/// `USERFAULTFD_IOC_NEW` (linux/userfaultfd.h, Linux 6.1).
+pub(super) const USERFAULTFD_NEW: u64 = 0xaa00;
 
 /// Whether a call makes names lead elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +70,9 @@ impl Traits {
             // refused if it happens to look like the region's.
             "mremap" => remaps(&[0, 4]),
             "shmat" => remaps(&[1]),
-            "io_setup" | "io_uring_setup" | "userfaultfd" => Self { exposes: true, ..Self::default() },
+            "io_setup" | "io_uring_setup" => Self { exposes: true, ..Self::default() },
+            "userfaultfd" => Self { exposes: true, stalls: Some(Stalls::WithoutFlag), ..Self::default() },
+            "ioctl" => Self { stalls: Some(Stalls::WithRequest), ..Self::default() },
             "process_vm_writev" => Self { intrudes: true, ..Self::default() },
             "execve" => Self { executes: 1, ..Self::default() },
             "execveat" => Self { executes: 2, ..Self::default() },
@@ -77,11 +97,21 @@ impl Traits {
 
     /// It must be looked at, whoever subscribed to it.
     pub(super) fn matter(self) -> bool {
-        self.redirects != Redirects::Never || !self.remaps.is_empty() || self.exposes || self.intrudes
+        self.redirects != Redirects::Never
+            || !self.remaps.is_empty()
+            || self.exposes
+            || self.intrudes
+            || self.stalls.is_some()
     }
 
     /// When it must stop for that.
     fn predicate(self) -> Option<Predicate> {
+        if self.stalls == Some(Stalls::WithRequest) {
+            let request = Condition::new(1, u64::from(u32::MAX), Comparison::Eq, USERFAULTFD_NEW);
+            let mut predicate = Predicate::default();
+            predicate.or(request.into_iter().collect());
+            return Some(predicate);
+        }
         if self.remaps.is_empty() {
             return self.matter().then(Predicate::always);
         }
@@ -102,9 +132,8 @@ const HIGHEST_NUMBER: u32 = 1024;
 /// remember of tasks, those that can make a child which we would not see
 /// (SECURITY.md, "`CLONE_UNTRACED`"), and, if verdicts are `binding`, those
 /// that can undo what one rests on.
-pub(super) fn add_own_stops(stopping: &mut Stopping, binding: bool) {
-    if stopping.is_empty() {
-        // Nothing will be judged or resolved; only children are followed.
+pub(super) fn add_own_stops(stopping: &mut Stopping, binding: bool, processes: bool) {
+    if stopping.is_empty() && !processes {
         return;
     }
     for nr in 0..HIGHEST_NUMBER {

@@ -51,9 +51,19 @@ impl Registers {
     pub(in crate::tracer) fn call(&self) -> CallInfo {
         let r = &self.0;
         if r.cs == USER32_CS {
-            CallInfo { audit: AUDIT_ARCH_I386, nr: r.orig_rax, args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp] }
+            CallInfo {
+                audit: AUDIT_ARCH_I386,
+                nr: r.orig_rax,
+                args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp],
+                mark: None,
+            }
         } else {
-            CallInfo { audit: AUDIT_ARCH_X86_64, nr: r.orig_rax, args: [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] }
+            CallInfo {
+                audit: AUDIT_ARCH_X86_64,
+                nr: r.orig_rax,
+                args: [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9],
+                mark: None,
+            }
         }
     }
 

@@ -6,6 +6,8 @@
 //! are made again here. The same holds for signals that a task ignores: the
 //! kernel drops them unless the task is traced.
 
+use std::time::{Duration, Instant};
+
 use libc::{c_int, pid_t};
 
 use super::{Engine, TraceError};
@@ -14,7 +16,7 @@ use crate::tracer::procfs::{self, Status};
 use crate::tracer::selection::{self, Selection};
 use crate::tracer::stop::Stopped;
 use crate::tracer::task::Task;
-use crate::tracer::{Notice, Skipped, sys};
+use crate::tracer::{Notice, Skipped, guardian, sys};
 
 /// Lists of a process's threads are read until one has nothing new; each pass
 /// can only find what others than its seized threads have made.
@@ -82,10 +84,13 @@ impl Engine<'_> {
         self.handler.notice(&Notice::Skipped { pid, name, why });
     }
 
-    /// Attaches to every thread of a process. The number of those that were
+    /// Attaches to every thread of a process, and sees to its filter. The number of those that were
     /// not ours before.
-    fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
+    pub(super) fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
         selection::attachable(pid)?;
+        if !self.passing {
+            relieve_guardian(pid);
+        }
         let (mut seized, mut refused) = (0, None);
         for _ in 0..MOST_PASSES {
             let new: Vec<pid_t> =
@@ -95,7 +100,7 @@ impl Engine<'_> {
                 match sys::ptrace(libc::PTRACE_SEIZE, tid, 0, self.options as usize) {
                     Ok(_) => {
                         let mut task = Task::new(pid);
-                        task.interrupted = true;
+                        (task.filtered, task.interrupted) = (self.passing, !self.passing);
                         if let Some(sibling) = self.tasks.values().find(|other| other.pid == pid) {
                             task.space = sibling.space.clone();
                         }
@@ -103,8 +108,10 @@ impl Engine<'_> {
                             task.exe = procfs::process(pid).exe;
                         }
                         self.tasks.insert(tid, task);
-                        // If it is gone already, wait says so.
-                        let _ = sys::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0);
+                        if !self.passing {
+                            // If it is gone already, wait says so.
+                            let _ = sys::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0);
+                        }
                         (seized, progress) = (seized + 1, true);
                     }
                     Err(error) => {
@@ -124,7 +131,13 @@ impl Engine<'_> {
         }
         match refused {
             Some(why) if seized == 0 => Err(why),
-            _ => Ok(seized),
+            _ => {
+                if self.inject && seized > 0 {
+                    self.to_filter.insert(pid);
+                }
+                self.guarded(pid);
+                Ok(seized)
+            }
         }
     }
 
@@ -144,16 +157,27 @@ impl Engine<'_> {
             // If it is gone already, wait says so.
             let _ = sys::ptrace(libc::PTRACE_INTERRUPT, *tid, 0, 0);
         }
-        for (_, born) in std::mem::take(&mut self.newborn) {
+        for (_, (_, born)) in std::mem::take(&mut self.newborn) {
             born.detach(0);
         }
     }
 
-    /// A filter was installed in all threads of a process, or was not.
+    /// A filter was installed in all threads of a process, or was not: then
+    /// the process stops at every call, as before.
     pub(super) fn installed(&mut self, pid: pid_t, result: i64) {
-        if result == 0 {
+        let threads = procfs::threads(pid);
+        let outcome = match result {
+            0 if !threads.iter().all(|tid| Status::of(*tid).is_none_or(|status| status.filtered)) => {
+                Err("not all of its threads have it".to_owned())
+            }
+            0 => Ok(threads.len()),
+            tid @ 1.. => Err(format!("its thread {tid} has filters of its own")),
+            errno => Err(std::io::Error::from_raw_os_error(-errno as i32).to_string()),
+        };
+        if outcome.is_ok() {
             self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.filtered = true);
         }
+        self.handler.notice(&Notice::Injected { pid, outcome });
     }
 
     /// Lets a task that we interrupted go on as if nothing had been.
@@ -173,6 +197,25 @@ impl Engine<'_> {
     }
 }
 
+/// Asks the guardian of a host that has died to let a process go.
+fn relieve_guardian(pid: pid_t) {
+    let tracer = || Status::of(pid).map_or(0, |status| status.tracer);
+    let guardian = tracer();
+    if guardian == 0 || Status::of(guardian).is_none_or(|status| status.name != guardian::NAME) {
+        return;
+    }
+    if nix::sys::signal::kill(nix::unistd::Pid::from_raw(guardian), nix::sys::signal::Signal::SIGTERM).is_err() {
+        return;
+    }
+    let since = Instant::now();
+    while tracer() == guardian && since.elapsed() < HANDOVER {
+        std::thread::yield_now();
+    }
+}
+
+/// Longest wait for a guardian to leave.
+const HANDOVER: Duration = Duration::from_secs(1);
+
 /// Whether a call answers `EINTR` by itself when something has woken it, where
 /// others are restarted by the kernel if no handler runs (signal(7); the
 /// sources have `-EINTR` where others have `-ERESTARTNOHAND`). Not so close(2),
@@ -180,8 +223,7 @@ impl Engine<'_> {
 fn is_frail(nr: u64) -> bool {
     let waits = ["epoll_wait", "epoll_pwait", "epoll_pwait2", "rt_sigtimedwait", "semop", "semtimedop"];
     let polls = ["io_getevents", "io_pgetevents", "io_uring_enter", "ppoll", "pselect6", "futex", "read"];
-    let sockets =
-        ["accept", "accept4", "connect", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg"];
+    let sockets = ["accept", "accept4", "connect", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg"];
     let name = Arch::NATIVE.spec(nr as u32).name;
     [&waits[..], &polls, &sockets].concat().contains(&name)
 }
@@ -193,8 +235,7 @@ const ERESTARTNOHAND: i64 = 514;
 /// Whether it has just come out of one of those calls with `EINTR`.
 fn was_interrupted(stop: &Stopped) -> bool {
     stop.registers().is_ok_and(|registers| {
-        registers.result() == -i64::from(libc::EINTR)
-            && registers.number().is_some_and(is_frail)
+        registers.result() == -i64::from(libc::EINTR) && registers.number().is_some_and(is_frail)
     })
 }
 

@@ -1,5 +1,6 @@
 //! What becomes of a call: entry, verdict, exit.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,24 +13,29 @@ use super::turns::Manner;
 use crate::decode::{self, Arch, Changes, Memory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
 use crate::tracer::Interest;
+use crate::tracer::filter::MARK;
 use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::Snapshot;
 use crate::tracer::protected::Protected;
-use crate::tracer::stop::{Asked, Gone, Moment, Stopped};
+use crate::tracer::stop::{Gone, Moment, Stopped};
 use crate::tracer::sys::CallInfo;
 use crate::tracer::task::{Faked, Pending, Task};
-use crate::tracer::traits::Traits;
+use crate::tracer::traits::{Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
 
 impl Engine<'_> {
     /// A call that the filter chose.
     pub(super) fn filtered_call(&mut self, stop: Stopped) {
-        // Whoever it came from has our filter: it tells nobody else.
-        self.task(stop.tid()).filtered = true;
-        match stop.moment(false) {
-            Ok(Some(Moment::Entry(info))) => self.entry(stop, info),
-            _ => self.go_on(stop, 0),
+        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return self.go_on(stop, 0) };
+        let mark = info.mark.or_else(|| stop.message().ok().map(|message| message as u32));
+        if mark != Some(u32::from(MARK)) {
+            // A filter of the program's own asked for a tracer. Alone it has
+            // none, and the call fails (seccomp(2), `SECCOMP_RET_TRACE`).
+            let _gone = stop.skip(-i64::from(libc::ENOSYS));
+            return self.go_on(stop, 0);
         }
+        self.task(stop.tid()).filtered = true;
+        self.entry(stop, info);
     }
 
     /// Entry or exit of a call of a task that stops at each, or exit of one
@@ -39,8 +45,17 @@ impl Engine<'_> {
         let inside = task.inside || task.pending.is_some();
         match stop.moment(inside) {
             Ok(Some(Moment::Entry(info))) => {
-                self.task(stop.tid()).inside = true;
-                self.entry(stop, info);
+                let task = self.task(stop.tid());
+                task.inside = true;
+                let (filtered, pid) = (task.filtered, task.pid);
+                if filtered {
+                    // The filter has yet to say whether it is wanted.
+                    self.go_on(stop, 0);
+                } else if self.to_filter.remove(&pid) {
+                    self.send_to_install(stop, info);
+                } else {
+                    self.entry(stop, info);
+                }
             }
             Ok(Some(Moment::Exit(result))) => {
                 let task = self.task(stop.tid());
@@ -69,22 +84,40 @@ impl Engine<'_> {
             // Numbers of an ABI that we do not know: nothing can be judged.
             return self.refuse(stop, libc::ENOSYS);
         };
-        let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
+        let (nr, mut args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
         let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
-        match self.keep_children_traced(&stop, arch, spec, &info) {
-            Ok(None) => {}
-            Ok(Some(errno)) => return self.refuse(stop, errno),
-            Err(Gone) => return self.go_on(stop, 0),
-        }
+        let stop = match self.keep_children_traced(stop, arch, spec, info) {
+            Some(stop) => stop,
+            None => return,
+        };
         if self.touches_region(tid, traits, &args) {
             return self.refuse(stop, libc::EPERM);
         }
+        let lent = self.task(tid).lent.take();
+        if let Some(address) = lent.as_ref().and_then(|lent| lent.address()) {
+            // That is what the kernel will read.
+            args[0] = address;
+        }
         let interest = self.handler.interest(arch, nr, &args);
-        if interest == Interest::default() && spec.changes == Changes::Nothing && !(self.binding && traits.matter()) {
+        if interest == Interest::default()
+            && lent.is_none()
+            && spec.changes == Changes::Nothing
+            && !(self.binding && traits.matter())
+        {
             return self.go_on(stop, 0);
         }
         if traits.exposes {
             self.task(tid).space.expose();
+        }
+        match traits.stalls.filter(|_| self.binding) {
+            Some(Stalls::WithoutFlag) if arch == Arch::NATIVE => {
+                let _gone = stop.set_first_argument(info.args[0] | USER_MODE_ONLY);
+            }
+            Some(Stalls::WithRequest) if args[1] as u32 == USERFAULTFD_NEW as u32 => {
+                return self.refuse(stop, libc::EPERM);
+            }
+            Some(Stalls::WithoutFlag) => return self.refuse(stop, libc::EPERM),
+            _ => {}
         }
         let mut needs_region = interest.binding && self.needs_region(tid);
         if needs_region && !self.has_region(tid) {
@@ -92,7 +125,7 @@ impl Engine<'_> {
         }
         let call = decode::decode(arch, nr, args, &snapshot);
         if interest.binding && !needs_region {
-            match self.settle(tid, &snapshot) {
+            match self.settle(tid, &snapshot, traits.executes().map(|index| args[index])) {
                 Settled::Already => {}
                 // It may have changed before it was copied.
                 Settled::Copied => return self.entry(stop, info),
@@ -112,9 +145,9 @@ impl Engine<'_> {
         if interest.observe || interest.exit {
             event.capture();
         }
-        let mut protected = None;
+        let mut protected = lent;
         let others = interest.binding && self.task(tid).through_others.load(Ordering::Relaxed);
-        if denied.is_none() && (needs_region || others) {
+        if denied.is_none() && protected.is_none() && (needs_region || others) {
             if !self.has_region(tid) {
                 self.end_turn(tid);
                 return self.send_for_region(stop, arch, info);
@@ -171,10 +204,13 @@ impl Engine<'_> {
         denied: Option<Errno>,
         interest: Interest,
         spec: &Spec,
-        protected: Option<Protected>,
+        protected: Option<Rc<Protected>>,
     ) {
         let tid = stop.tid();
         if let Some(errno) = denied {
+            if let Some(protected) = protected {
+                Self::unguard(&stop, &protected);
+            }
             self.deny(&stop, c_int::from(errno.raw()));
             let refused = interest.exit.then(|| self.exit_event(tid, event, -i64::from(errno.raw()), 0, &NoMemory));
             self.task(tid).underway = false;
@@ -254,41 +290,49 @@ impl Engine<'_> {
         Arc::new(event)
     }
 
-    /// Sees to it that a new child is traced, or says what the call must fail
-    /// with.
-    fn keep_children_traced(
-        &mut self,
-        stop: &Stopped,
-        arch: Arch,
-        spec: &Spec,
-        info: &CallInfo,
-    ) -> Asked<Option<c_int>> {
+    /// Sees to it that a new child is traced. The stop, unless the call has
+    /// been decided on.
+    fn keep_children_traced(&mut self, stop: Stopped, arch: Arch, spec: &Spec, info: CallInfo) -> Option<Stopped> {
         let untraced = libc::CLONE_UNTRACED as u64;
+        let tid = stop.tid();
         match spec.name {
             "clone" if info.args[0] & untraced != 0 => {
                 if arch == Arch::NATIVE {
-                    stop.set_first_argument(info.args[0] & !untraced)?;
-                    return Ok(None);
+                    let _gone = stop.set_first_argument(info.args[0] & !untraced);
+                    return Some(stop);
                 }
-                Ok(Some(libc::EPERM))
+                self.refuse(stop, libc::EPERM);
+                None
             }
             "clone3" => {
-                let tid = stop.tid();
                 let memory = TraceeMemory(tid);
                 let snapshot = Snapshot::new(&memory);
                 let mut flags = [0; 8];
                 snapshot.read(info.args[0], &mut flags);
-                let stays = self.task(tid).space.is_alone() && !self.intruded;
-                if stays && self.settle(tid, &snapshot) != Settled::Shared {
+                // Where verdicts bind, the flags must stay what they are.
+                let stays =
+                    !self.binding || !self.needs_region(tid) && self.settle(tid, &snapshot, None) != Settled::Shared;
+                if stays {
                     snapshot.read(info.args[0], &mut flags);
                     if u64::from_le_bytes(flags) & untraced == 0 {
-                        return Ok(None);
+                        return Some(stop);
+                    }
+                }
+                if self.binding && arch == Arch::NATIVE {
+                    if !self.has_region(tid) {
+                        self.send_for_region(stop, arch, info);
+                        return None;
+                    }
+                    if let Ok(Some(protected)) = self.guard_clone(&stop, &info) {
+                        self.task(tid).lent = Some(protected);
+                        return Some(stop);
                     }
                 }
                 // C libraries fall back to clone, whose flags are in a register.
-                Ok(Some(libc::ENOSYS))
+                self.refuse(stop, libc::ENOSYS);
+                None
             }
-            _ => Ok(None),
+            _ => Some(stop),
         }
     }
 }

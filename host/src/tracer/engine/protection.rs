@@ -8,6 +8,8 @@
 //!
 //! What cannot be protected is refused.
 
+use std::rc::Rc;
+
 use bstr::ByteSlice as _;
 use libc::pid_t;
 
@@ -15,9 +17,9 @@ use super::Engine;
 use crate::decode::{Arch, Kind};
 use crate::event::{Call, Event, Value};
 use crate::tracer::arch::Registers;
-use crate::tracer::errand::Errand;
+use crate::tracer::errand::{self, Errand};
 use crate::tracer::pagemap::Settled;
-use crate::tracer::pins::{Snapshot, pins};
+use crate::tracer::pins::{Pin, Snapshot, pins};
 use crate::tracer::protected::Protected;
 use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
@@ -27,7 +29,7 @@ use crate::tracer::{region, resolve};
 /// What becomes of an allowed call.
 pub(super) enum Guarded {
     /// It runs on ours.
-    Protected(Protected),
+    Protected(Rc<Protected>),
     /// It would not run on what was judged.
     Refused,
 }
@@ -35,6 +37,9 @@ pub(super) enum Guarded {
 /// Files kept open for looking at pages; with many tasks they are opened each
 /// time.
 const MOST_KEPT: usize = 128;
+
+/// The kernel takes no larger `struct clone_args` (`PAGE_SIZE`).
+const CLONE_ARGS_MAX: usize = 4096;
 
 /// Calls whose name is seen by more than the kernel's look-up: a program's
 /// command name, a mount's source, a link's text. They run on the caller's
@@ -62,9 +67,15 @@ impl Engine<'_> {
 
     /// Sees to it that what was read for a call of a task that is alone cannot
     /// be changed by others.
-    pub(super) fn settle(&mut self, tid: pid_t, snapshot: &Snapshot<'_>) -> Settled {
+    /// Of a call that executes a program only its name counts: the rest is
+    /// verified afterwards.
+    pub(super) fn settle(&mut self, tid: pid_t, snapshot: &Snapshot<'_>, program: Option<u64>) -> Settled {
         let keep = self.tasks.len() <= MOST_KEPT;
-        self.task(tid).settle(tid, &snapshot.ranges(), keep)
+        let mut ranges = snapshot.ranges();
+        if let Some(name) = program {
+            ranges.retain(|(address, _)| *address == name);
+        }
+        self.task(tid).settle(tid, &ranges, keep)
     }
 
     /// Keeps what an allowed call reads from change. The task has the region
@@ -85,10 +96,27 @@ impl Engine<'_> {
         Ok(match Protected::put(&region, &pins, &mut registers, call.arch == Arch::X86) {
             Some(protected) => {
                 stop.set_registers(&registers)?;
-                Guarded::Protected(protected)
+                Guarded::Protected(Rc::new(protected))
             }
             None => Guarded::Refused,
         })
+    }
+
+    /// Puts the structure of a clone3 where only the host can write, without
+    /// the flag that would hide the child.
+    pub(super) fn guard_clone(&mut self, stop: &Stopped, info: &CallInfo) -> Asked<Option<Rc<Protected>>> {
+        let Some(region) = self.task(stop.tid()).space.region() else { return Ok(None) };
+        let mut bytes = vec![0; usize::try_from(info.args[1]).unwrap_or(usize::MAX).min(CLONE_ARGS_MAX)];
+        if sys::read_memory(stop.tid(), info.args[0], &mut bytes) != bytes.len() {
+            return Ok(None);
+        }
+        let Some(flags) = bytes.first_chunk_mut::<8>() else { return Ok(None) };
+        *flags = (u64::from_le_bytes(*flags) & !(libc::CLONE_UNTRACED as u64)).to_le_bytes();
+        let mut registers = stop.registers()?;
+        let pin = Pin { register: 0, bytes, inner: Vec::new() };
+        let Some(protected) = Protected::put(&region, &[pin], &mut registers, false) else { return Ok(None) };
+        stop.set_registers(&registers)?;
+        Ok(Some(Rc::new(protected)))
     }
 
     fn number_of(&self, stop: &Stopped) -> Asked<u64> {
@@ -130,10 +158,35 @@ impl Engine<'_> {
         }
     }
 
+    /// Sends a task that is at the entry of a call to install our filter in
+    /// all threads of its process.
+    pub(super) fn send_to_install(&mut self, stop: Stopped, info: CallInfo) {
+        let tid = stop.tid();
+        let task = self.task(tid);
+        let (space, pid) = (task.space.clone(), task.pid);
+        let started = (|| {
+            let native = Arch::from_audit(info.audit, info.nr as u32) == Some(Arch::NATIVE);
+            let region = space.region_to_map().filter(|_| native).ok_or(Gone)?;
+            let slot = errand::filter_slot(&region, &self.filter).ok_or(Gone)?;
+            let original = stop.registers()?;
+            let nr = original.number().ok_or(Gone)?;
+            let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
+            self.begin(&stop, Errand::new(region, (pid, tid), original, nr, mask).with_filter(slot))
+        })();
+        match started {
+            Ok(()) => stop.resume_to_call(0),
+            Err(Gone) => {
+                self.installed(pid, -i64::from(libc::EOPNOTSUPP));
+                self.entry(stop, info);
+            }
+        }
+    }
+
     /// Begins an errand at the entry of a call.
     pub(super) fn begin(&mut self, stop: &Stopped, mut errand: Errand) -> Asked<()> {
         let Some((nr, args)) = errand.next(0) else { return Err(Gone) };
         sys::set_signal_mask(stop.tid(), u64::MAX).map_err(|_| Gone)?;
+        errand.room = sys::make_room_for_descriptors(self.task(stop.tid()).pid, errand::DESCRIPTORS);
         let mut registers = errand.original.clone();
         registers.set_call(nr, args);
         stop.set_registers(&registers)?;
@@ -185,8 +238,11 @@ impl Engine<'_> {
             self.installed(pid, result);
         }
         let space = self.task(tid).space.clone();
-        if space.region().is_none() {
-            space.look(tid);
+        if space.region().is_none() && !space.look(tid) {
+            space.failed();
+        }
+        if let Some(limit) = errand.room {
+            sys::set_descriptor_limit(pid, limit);
         }
         self.go_on(stop, 0);
     }

@@ -60,7 +60,8 @@ impl Mapped {
     }
 
     fn is_private(&self, first: usize, pages: usize) -> bool {
-        own().is_private(self.at(first).addr() as u64, pages as u64 * page_size())
+        let first = self.at(first).addr() as u64 / page_size();
+        own().pages(first, first + pages as u64 - 1) == Pages::Exclusive
     }
 }
 
@@ -90,7 +91,7 @@ fn anonymous_memory() {
     assert!(memory.is_private(0, 1));
     assert!(!memory.is_private(0, 2), "the second page is not present");
     memory.read(1);
-    assert!(memory.is_private(0, 2), "the page of zeros is copied before it is written to");
+    assert!(!memory.is_private(0, 2), "the page of zeros is everybody's");
 
     let shared = Mapped::new(1, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1);
     assert!(!shared.write(0).is_private(0, 1));
@@ -115,18 +116,15 @@ fn memory_shared_with_a_relative_until_written() {
     };
     assert!(child > 0, "{}", io::Error::last_os_error());
     let theirs = Pagemap::open(child).unwrap();
-    let at = |mapped: &Mapped| mapped.at(0).addr() as u64;
-    let page = at(&memory) / page_size();
-    let word = theirs.pages(page, page);
-    let answers = [theirs.is_private(at(&memory), 1), memory.is_private(0, 1), theirs.is_private(at(&copied), 1)];
+    let page = memory.at(0).addr() as u64 / page_size();
+    let answers = [theirs.pages(page, page), own().pages(page, page)];
     // SAFETY: our own child, not yet waited for.
     unsafe {
         libc::kill(child, libc::SIGKILL);
         libc::waitpid(child, ptr::null_mut(), 0);
     }
-    assert_eq!(word, Pages::AsMapped);
-    assert_eq!(answers, [true, true, false], "of a file's copy that is mapped twice it cannot be told");
-    assert!(!theirs.is_private(at(&memory), 1), "an address space that is gone");
+    assert_eq!(answers, [Pages::AsMapped, Pages::AsMapped]);
+    assert_eq!(theirs.pages(page, page), Pages::Other, "an address space that is gone");
     copied.advise(libc::MADV_DONTFORK);
     assert!(copied.write(0).is_private(0, 1), "a copy of its own again");
 }
@@ -151,7 +149,8 @@ fn files() {
     assert!(!memfd.write(0).is_private(0, 1));
 
     let literal = "a string literal lies in a page of the program's file";
-    assert!(!own().is_private(literal.as_ptr().addr() as u64, literal.len() as u64));
+    let page = literal.as_ptr().addr() as u64 / page_size();
+    assert_eq!(own().pages(page, page), Pages::Other);
 }
 
 fn tempfile_in_memory() -> File {
@@ -168,37 +167,14 @@ fn ranges() {
         memory.write(page);
     }
     let (own, start, page) = (own(), memory.at(0).addr() as u64, page_size());
-    let most = MOST as u64 * page;
-    assert!(own.is_private(start, most));
-    assert!(!own.is_private(start, most + 1), "too many pages");
-    assert!(own.is_private(start + 1, most - 1));
-    assert!(!own.is_private(start + 1, most), "too many pages");
-    assert!(own.is_private(start + page - 1, 2));
+    let (first, most) = (start / page, MOST as u64);
+    assert_eq!(own.pages(first, first + most - 1), Pages::Exclusive);
+    assert_eq!(own.pages(first, first + most), Pages::Other, "too many pages");
     for (address, length) in
         [(0, 1), (u64::MAX, 1), (u64::MAX, 2), (u64::MAX - page, 2), (start, u64::MAX), (1 << 63, 1)]
     {
-        assert!(!own.is_private(address, length), "{length} bytes at {address:#x}");
+        assert_eq!(own.settle(address, length), Settled::Shared, "{length} bytes at {address:#x}");
     }
-    assert!(own.is_private(0, 0), "nothing to write to");
-}
-
-/// A page that looks like one shared since a fork is private only in memory
-/// without a file, whole mappings of it.
-#[test]
-fn the_mapping_decides_where_the_page_does_not() {
-    let file = file(1);
-    let of_file = Mapped::new(1, libc::MAP_PRIVATE, file.as_raw_fd());
-    let memory = Mapped::new(3, ANONYMOUS, -1);
-    let shared = Mapped::new(1, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1);
-    let (tid, page) = (std::process::id() as pid_t, page_size());
-    let start = |mapped: &Mapped| mapped.at(0).addr() as u64;
-    assert!(is_anonymous(tid, start(&memory), start(&memory) + 3 * page - 1));
-    // SAFETY: of a mapping of our own, that no reference leads into.
-    unsafe { libc::mprotect(memory.at(1).cast(), page as usize, libc::PROT_READ) };
-    assert!(is_anonymous(tid, start(&memory), start(&memory) + 3 * page - 1), "in pieces");
-    assert!(!is_anonymous(tid, start(&of_file), start(&of_file)));
-    assert!(!is_anonymous(tid, start(&shared), start(&shared)));
-    assert!(!is_anonymous(tid, 0, page), "not mapped");
-    assert!(!is_anonymous(tid, u64::MAX - 1, u64::MAX), "above everything");
-    assert!(!is_anonymous(-1, start(&memory), start(&memory)), "no such task");
+    assert_eq!(own.settle(0, 0), Settled::Already, "nothing to write to");
+    assert_eq!(own.settle(start + page - 1, 2), Settled::Already);
 }

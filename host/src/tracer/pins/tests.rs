@@ -151,7 +151,7 @@ fn sized_structures_are_as_long_as_said() {
     assert_eq!(pinned(0x7ff8, 8).unwrap()[1].bytes, [8; 8]);
     assert_eq!(pinned(0x7ff8, 24), Err(Unpinned::Argument(2)));
     assert_eq!(pinned(0x6000, 4096).unwrap()[1].bytes.len(), 4096);
-    assert_eq!(pinned(0x6fe0, 33), Err(Unpinned::Argument(2)), "the rest cannot be read");
+    assert_eq!(pinned(0x7fe0, 33), Err(Unpinned::Argument(2)), "the rest cannot be read");
 }
 
 /// Memory that holds something else each time that it is looked at.

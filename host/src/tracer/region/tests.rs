@@ -27,7 +27,7 @@ impl Child {
                     libc::_exit(2);
                 }
                 libc::raise(libc::SIGSTOP);
-                libc::_exit(if then() { 0 } else { 1 });
+                libc::_exit(i32::from(!then()));
             }
         }
         assert!(pid > 0, "{}", io::Error::last_os_error());
