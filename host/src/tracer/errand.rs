@@ -18,12 +18,13 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
+use bstr::ByteSlice as _;
 use libc::{c_int, pid_t};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::arch::Registers;
 use super::memory::TraceeMemory;
-use super::region::{BASE, Region, SIZE, Slot};
+use super::region::{self, BASE, Region, SIZE, Slot};
 use super::sys;
 use crate::decode::Memory as _;
 
@@ -47,6 +48,8 @@ pub(super) struct Errand {
     ids: (pid_t, pid_t),
     step: Step,
     scratch: u64,
+    /// The memfd, as the task has it.
+    received: u64,
     /// Undone last to first.
     undo: Vec<Chore>,
     install: Option<Install>,
@@ -87,7 +90,8 @@ enum Step {
     Scratch,
     Sockets,
     Receive,
-    Map,
+    Map { last: bool },
+    Clear,
     GiveUpPrivileges,
     Install { last: bool },
     Undo,
@@ -116,6 +120,7 @@ impl Errand {
             ids,
             step: Step::Begin,
             scratch: 0,
+            received: 0,
             undo: Vec::new(),
             install: None,
         }
@@ -173,11 +178,21 @@ impl Errand {
                 succeeded()?;
                 let fd = self.number(CONTROL + CONTROL_DESCRIPTOR)? as u64;
                 self.undo.push(call(libc::SYS_close, [fd, 0, 0, 0, 0, 0]));
-                let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
-                (Step::Map, call(libc::SYS_mmap, [BASE, SIZE as u64, libc::PROT_READ as u64, flags, fd, 0]))
+                self.received = fd;
+                (Step::Map { last: false }, self.map())
             }
-            // Another thread may have mapped it: whoever needs it will look.
-            Step::Map => match &self.install {
+            // Another thread may have mapped it meanwhile, or a host before us
+            // has left its own.
+            Step::Map { last: false }
+                if result == -i64::from(libc::EEXIST) && !self.region.is_mapped_in(self.ids.1) =>
+            {
+                if !is_leftover(self.ids.1) {
+                    return self.undo_next();
+                }
+                (Step::Clear, call(libc::SYS_munmap, [BASE, SIZE as u64, 0, 0, 0, 0]))
+            }
+            Step::Clear => (Step::Map { last: true }, self.map()),
+            Step::Map { .. } => match &self.install {
                 Some(install) => (Step::Install { last: false }, install.call()),
                 None => return self.undo_next(),
             },
@@ -199,6 +214,11 @@ impl Errand {
         };
         self.step = step;
         Ok(Some(chore))
+    }
+
+    fn map(&self) -> Chore {
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
+        call(libc::SYS_mmap, [BASE, SIZE as u64, libc::PROT_READ as u64, flags, self.received, 0])
     }
 
     fn undo_next(&mut self) -> io::Result<Option<Chore>> {
@@ -234,6 +254,15 @@ impl Errand {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         sys::write_memory(self.ids.1, self.scratch + offset, &bytes)
     }
+}
+
+/// Whether a region that is not ours lies where ours should: of a host that
+/// has left or died.
+fn is_leftover(tid: pid_t) -> bool {
+    let maps = std::fs::read(format!("/proc/{tid}/maps")).unwrap_or_default();
+    let begins = format!("{BASE:08x}-");
+    let name = [b"/memfd:", region::NAME.to_bytes()].concat();
+    maps.lines().any(|line| line.starts_with(begins.as_bytes()) && line.contains_str(&name))
 }
 
 impl Install {

@@ -29,6 +29,20 @@ fn link(tid: pid_t, entry: &str) -> BString {
     resolve::read_link(libc::AT_FDCWD, &proc_path(tid, entry)).unwrap_or_default()
 }
 
+/// The ELF interpreter of a program that has just begun: the file that is
+/// mapped at `AT_BASE` of its auxiliary vector (getauxval(3)). None for a
+/// static program.
+pub(super) fn loader(tid: pid_t) -> Option<BString> {
+    const AT_BASE: u64 = 7;
+    let auxiliary = read(tid, "auxv", 4096);
+    let word = |bytes: &[u8]| bytes.first_chunk::<8>().map(|word| u64::from_ne_bytes(*word));
+    let base = auxiliary.chunks_exact(16).find(|pair| word(pair) == Some(AT_BASE)).and_then(|pair| word(&pair[8..]))?;
+    let begins = format!("{base:08x}-");
+    let maps = read(tid, "maps", 64 * 1024);
+    let line = maps.lines().find(|line| base != 0 && line.starts_with(begins.as_bytes()))?;
+    line.find_byte(b'/').map(|start| line[start..].into())
+}
+
 /// The process that thread `tid` belongs to, with that thread's credentials.
 pub(super) fn process(tid: pid_t) -> Process {
     let status = read(tid, "status", 64 * 1024);

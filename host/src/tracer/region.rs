@@ -47,7 +47,7 @@ pub(super) const END: u64 = BASE + SIZE as u64;
 const UNIT: usize = 64;
 const UNITS: usize = SIZE / UNIT;
 
-const NAME: &CStr = c"tracegate";
+pub(super) const NAME: &CStr = c"tracegate";
 const SEALS: c_int = libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
 
 /// Memory that the host writes and tracees can only read. Used from one

@@ -236,10 +236,10 @@ impl Engine<'_> {
         self.go_on(stop, 0);
     }
 
-    fn exit(&mut self, stop: Stopped, result: i64) {
+    fn exit(&mut self, stop: Stopped, mut result: i64) {
         let Some(pending) = self.task(stop.tid()).pending.take() else { return self.go_on(stop, 0) };
         if let Some(protected) = &pending.protected {
-            Self::unguard(&stop, protected);
+            result = Self::unguard(&stop, protected).unwrap_or(result);
         }
         self.task(stop.tid()).executing = None;
         self.over(stop.tid(), &pending);

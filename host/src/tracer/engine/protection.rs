@@ -14,13 +14,15 @@ use bstr::ByteSlice as _;
 use libc::pid_t;
 
 use super::Engine;
-use crate::decode::{Arch, Kind};
+use crate::decode::{self, Arch, Kind};
 use crate::event::{Call, Event, Value};
 use crate::tracer::arch::Registers;
 use crate::tracer::errand::{self, Errand};
+use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::{Pin, Snapshot, pins};
 use crate::tracer::protected::Protected;
+use crate::tracer::region::Region;
 use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
@@ -90,6 +92,9 @@ impl Engine<'_> {
         if !native && call.arch == Arch::X86 && call.nr != u32::try_from(self.number_of(stop)?).unwrap_or(u32::MAX) {
             return Ok(Guarded::Refused);
         }
+        if native && call.spec.name == "sendmmsg" {
+            return self.guard_first(stop, call, &region);
+        }
         let name = |index: usize| substitute(tid, event, call, index);
         let Ok(pins) = pins(call, snapshot, &name) else { return Ok(Guarded::Refused) };
         let mut registers = stop.registers()?;
@@ -100,6 +105,27 @@ impl Engine<'_> {
             }
             None => Guarded::Refused,
         })
+    }
+
+    /// Lets a sendmmsg send its first message, if that is still what was
+    /// judged.
+    fn guard_first(&mut self, stop: &Stopped, many: &Call, region: &Rc<Region>) -> Asked<Guarded> {
+        let memory = TraceeMemory(stop.tid());
+        let snapshot = Snapshot::new(&memory);
+        let [fd, messages, _, flags, ..] = many.registers;
+        let one = decode::decode(many.arch, libc::SYS_sendmsg as u32, [fd, messages, flags, 0, 0, 0], &snapshot);
+        let unchanged = match (&many.arguments[1].value, &one.arguments[1].value) {
+            (Value::Messages(judged), Value::Messages(now)) => judged.first() == now.first(),
+            _ => false,
+        };
+        let mut registers = stop.registers()?;
+        let pins = pins(&one, &snapshot, &|_| None).ok().filter(|_| unchanged);
+        let Some(mut protected) = pins.and_then(|pins| Protected::put(region, &pins, &mut registers, false)) else {
+            return Ok(Guarded::Refused);
+        };
+        protected.send_first(&mut registers, flags);
+        stop.set_registers(&registers)?;
+        Ok(Guarded::Protected(Rc::new(protected)))
     }
 
     /// Puts the structure of a clone3 where only the host can write, without
@@ -123,13 +149,14 @@ impl Engine<'_> {
         stop.registers()?.number().ok_or(Gone)
     }
 
-    /// Gives a task whose protected call is over its registers back.
-    pub(super) fn unguard(stop: &Stopped, protected: &Protected) {
-        if let Ok(mut registers) = stop.registers() {
-            protected.restore(&mut registers);
-            // If it is gone, wait says so.
-            let _ = stop.set_registers(&registers);
-        }
+    /// Gives a task whose protected call is over its registers back. The
+    /// call's result.
+    pub(super) fn unguard(stop: &Stopped, protected: &Protected) -> Option<i64> {
+        let mut registers = stop.registers().ok()?;
+        let result = protected.restore(stop.tid(), &mut registers);
+        // If it is gone, wait says so.
+        let _ = stop.set_registers(&registers);
+        Some(result)
     }
 
     /// Sends a task that is at the entry of a call to map the region. It comes
