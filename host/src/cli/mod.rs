@@ -4,6 +4,7 @@
 //! our own diagnostics go to standard error through `tracing`. No error is
 //! shown as a panic or a back-trace.
 
+mod attach;
 mod build;
 pub mod build_plugin;
 mod inspect;
@@ -18,6 +19,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+/// Exit status when none of the processes named could be attached to.
+const NOTHING_ATTACHED: u8 = 1;
 /// Exit status when the host itself fails, as of env(1) and docker-run(1).
 const HOST_FAILED: u8 = 125;
 /// Exit status when the program was found but did not start.
@@ -36,12 +39,13 @@ const NOT_FOUND: u8 = 127;
 Examples:
   host run -- cat /etc/shadow            refused by the embedded plugins, with one alert line
   host run --plugin ./mine.wasm -- make  judged by a plugin of your own
+  host attach --pid 4711                 the same for a program that runs already
   host record -o make.jsonl -- make      record what a program does
   host test-plugin ./mine.wasm make.jsonl
 
 Exit status: of `run` and `record` the program's own, 128+N if signal N ended
 it, 125 if the host itself failed, 2 for a wrong command line, 126 if the program cannot be executed, 127
-if there is no such program. Log level: TRACEGATE_LOG=debug."
+if there is no such program; of `attach` see its own help. Log level: TRACEGATE_LOG=debug."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -51,6 +55,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Attach(attach::Attach),
     Record(record::Record),
     TestPlugin(test_plugin::TestPlugin),
     BuildPlugin(build::BuildPlugin),
@@ -68,6 +73,7 @@ pub fn main() -> ExitCode {
         .init();
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Attach(args) => attach::run(&args),
         Command::Record(args) => record::run(&args),
         Command::TestPlugin(args) => plugins::test(&args),
         Command::BuildPlugin(args) => done(build::run(&args)),

@@ -8,16 +8,17 @@ use anyhow::bail;
 use clap::Args;
 
 use super::run::{dispatcher, signals, trace};
-use super::{HOST_FAILED, fail};
+use super::{HOST_FAILED, attach, fail};
 use crate::decode::{self, Arch};
 use crate::output::Destination;
-use crate::tracer::{Predicate, Stopping};
+use crate::tracer::{OnHostDeath, Predicate, Role, Selection, Stopping};
 
 /// Record a program's system calls, with arguments and results
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   host record -o make.jsonl.zst -- make
+  host record -o web.jsonl.zst --pid 4711
   host record -o net.jsonl --syscall connect,bind,sendto -- curl http://localhost/
   jq -r 'select(.syscall==\"openat\" and .type==\"entry\") | .args[1].path.path' make.jsonl")]
 pub(super) struct Record {
@@ -31,19 +32,30 @@ pub(super) struct Record {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     syscall: Vec<String>,
 
+    /// Record running processes and their descendants instead, until SIGTERM
+    /// or SIGINT
+    #[arg(long, value_name = "PID", value_delimiter = ',', conflicts_with = "command",
+          value_parser = clap::value_parser!(i32).range(1..))]
+    pid: Vec<i32>,
+
     /// Program and arguments
-    #[arg(required = true, last = true, value_name = "CMD")]
+    #[arg(required_unless_present = "pid", last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
 pub(super) fn run(args: &Record) -> ExitCode {
-    let prepared = signals().and_then(|signals| {
+    let role = if args.pid.is_empty() { Role::Wrapper } else { Role::Guest };
+    let prepared = signals(role).and_then(|signals| {
         let recorded = recorded(&args.syscall)?;
         let output = Some(args.output.as_path());
         Ok((signals, dispatcher(Vec::new(), recorded, &Destination::Stderr, output, &args.command)?))
     });
     match prepared {
-        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command),
+        Ok((signals, dispatcher)) if role == Role::Guest => {
+            let selection = Selection::Pids(args.pid.clone());
+            attach::trace(&signals, &selection, dispatcher, OnHostDeath::Continue)
+        }
+        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command, OnHostDeath::Kill),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::plugins::PluginOptions;
 use super::{HOST_FAILED, NOT_EXECUTABLE, NOT_FOUND, fail};
@@ -14,7 +14,7 @@ use crate::event::ExitStatus;
 use crate::output::{Destination, Output, Sink};
 use crate::plugin::{Dispatcher, Plugin};
 use crate::recording::{Header, Writer};
-use crate::tracer::{self, LaunchError, Signals, Stopping, TraceError};
+use crate::tracer::{self, LaunchError, Role, Signals, Stopping, TraceError};
 
 /// Run a program and let plugins judge its system calls
 #[derive(Args, Debug)]
@@ -28,6 +28,22 @@ pub(super) struct Run {
     #[command(flatten)]
     plugins: PluginOptions,
 
+    #[command(flatten)]
+    output: OutputOptions,
+
+    /// What becomes of the program if the host dies: the kernel kills it
+    /// (nothing runs unjudged), or it goes on unjudged
+    #[arg(long, value_enum, value_name = "kill|continue", default_value = "kill")]
+    on_host_death: OnHostDeath,
+
+    /// Program and arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Where a run's outputs go.
+#[derive(Args, Debug)]
+pub(super) struct OutputOptions {
     /// Where alerts go, as JSON Lines: stderr, stdout, or a file to append to
     #[arg(long, value_name = "stderr|stdout|FILE", default_value = "stderr")]
     alerts: Destination,
@@ -36,20 +52,40 @@ pub(super) struct Run {
     /// compresses
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+}
 
-    /// Program and arguments
-    #[arg(required = true, last = true, value_name = "CMD")]
-    command: Vec<OsString>,
+impl OutputOptions {
+    /// The plugins with these outputs.
+    pub(super) fn dispatcher(&self, plugins: Vec<Plugin>, command: &[OsString]) -> anyhow::Result<Dispatcher> {
+        dispatcher(plugins, Stopping::new(), &self.alerts, self.record.as_deref(), command)
+    }
+}
+
+/// What becomes of the programs if the host dies.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum OnHostDeath {
+    /// The kernel kills them
+    Kill,
+    /// They go on unjudged
+    Continue,
+}
+
+impl From<OnHostDeath> for tracer::OnHostDeath {
+    fn from(choice: OnHostDeath) -> Self {
+        match choice {
+            OnHostDeath::Kill => Self::Kill,
+            OnHostDeath::Continue => Self::Continue,
+        }
+    }
 }
 
 pub(super) fn run(args: &Run) -> ExitCode {
-    let prepared = signals().and_then(|signals| {
-        let plugins = args.plugins.load()?;
-        let dispatcher = dispatcher(plugins, Stopping::new(), &args.alerts, args.record.as_deref(), &args.command)?;
+    let prepared = signals(Role::Wrapper).and_then(|signals| {
+        let dispatcher = args.output.dispatcher(args.plugins.load()?, &args.command)?;
         Ok((signals, dispatcher))
     });
     match prepared {
-        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command),
+        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command, args.on_host_death.into()),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }
@@ -75,13 +111,18 @@ pub(super) fn dispatcher(
 }
 
 /// To be taken first: before any thread is started.
-pub(super) fn signals() -> anyhow::Result<Signals> {
-    Signals::take().context("cannot set up signals")
+pub(super) fn signals(role: Role) -> anyhow::Result<Signals> {
+    Signals::take(role).context("cannot set up signals")
 }
 
 /// Runs the program to its end; the exit status is the program's.
-pub(super) fn trace(signals: &Signals, mut dispatcher: Dispatcher, command: &[OsString]) -> ExitCode {
-    let ended = tracer::run(signals, command, &mut dispatcher);
+pub(super) fn trace(
+    signals: &Signals,
+    mut dispatcher: Dispatcher,
+    command: &[OsString],
+    on_host_death: tracer::OnHostDeath,
+) -> ExitCode {
+    let ended = tracer::run(signals, command, on_host_death, &mut dispatcher);
     let finished = dispatcher.finish().context("the trace is not complete");
     match (ended, finished) {
         (Err(error), _) => {

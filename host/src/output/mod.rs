@@ -4,6 +4,7 @@
 //! wait for a slow reader.
 
 mod alert;
+mod notice;
 mod sink;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use alert::Effect;
+pub use notice::tell_notice;
 pub use sink::{Destination, Sink};
 
 use crate::event::{Alert, Answer, Event, Severity};

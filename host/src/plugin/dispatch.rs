@@ -16,8 +16,8 @@ use super::subscription::Lane;
 use super::{Mode, Plugin};
 use crate::decode::Arch;
 use crate::event::{Action, Answer, Errno, Event, Kind};
-use crate::output::{Effect, Output};
-use crate::tracer::{Handler, Interest, Stopping};
+use crate::output::{self, Effect, Output};
+use crate::tracer::{Handler, Interest, Notice, Stopping};
 
 /// The plugins of a run, and where their answers go.
 #[derive(Debug)]
@@ -84,6 +84,10 @@ impl Handler for Dispatcher {
         if let Some(observer) = &mut self.observer {
             observer.take(event);
         }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        output::tell_notice(notice);
     }
 }
 

@@ -1,25 +1,42 @@
 //! The loop, one method a kind of stop.
+//!
+//! Here is the life of tasks: born, executing, stopped, gone. What becomes of
+//! their calls is in `calls.rs`, how they come under our eyes and out of them
+//! in `attaching.rs`.
+
+mod attaching;
+mod calls;
 
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bstr::BString;
 use libc::{c_int, pid_t};
 
 use super::filter::{self, Comparison, Condition, Predicate, Stopping};
+use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
-use super::memory::TraceeMemory;
-use super::stop::{Asked, Gone, Reason, Report, Stopped, Stops};
-use super::sys::SeccompInfo;
-use super::task::{Pending, Task, Tasks};
-use super::{Handler, Interest, Signals, procfs, signals, sys};
-use crate::decode::{self, Arch, Changes, Memory, Spec};
-use crate::event::{Errno, Event, ExitStatus, Kind, Outcome, ProcessEvent};
+use super::selection::Selection;
+use super::signals::Role;
+use super::stop::{Reason, Report, Stopped, Stops};
+use super::task::{Task, Tasks};
+use super::{Handler, Signals, procfs, scan, signals, sys};
+use crate::decode::{Arch, Changes};
+use crate::event::{Event, ExitStatus, Kind, ProcessEvent};
 
 /// How the program ended.
 pub type Ended = ExitStatus;
+
+/// What becomes of the programs if the host dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnHostDeath {
+    /// The kernel kills them: nothing runs unjudged (fail closed).
+    #[default]
+    Kill,
+    /// They go on unjudged (fail open).
+    Continue,
+}
 
 /// Tracing failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +44,9 @@ pub enum TraceError {
     /// The program did not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// None of the processes asked for could be attached to.
+    #[error("attached to nothing: {0}")]
+    Nothing(String),
     /// The kernel refused what it must not refuse.
     #[error("cannot {action}: {source}")]
     Kernel {
@@ -37,18 +57,30 @@ pub enum TraceError {
     },
 }
 
+fn kernel(action: &'static str) -> impl Fn(io::Error) -> TraceError {
+    move |source| TraceError::Kernel { action, source }
+}
+
 /// Runs a program and all that comes of it to the end, and says how the
 /// program itself ended.
-pub fn run(_signals: &Signals, argv: &[impl AsRef<OsStr>], handler: &mut dyn Handler) -> Result<Ended, TraceError> {
-    let kernel = |action| move |source| TraceError::Kernel { action, source };
+///
+/// # Errors
+/// If the program does not start, or the kernel does not let us trace.
+pub fn run(
+    signals: &Signals,
+    argv: &[impl AsRef<OsStr>],
+    on_host_death: OnHostDeath,
+    handler: &mut dyn Handler,
+) -> Result<Ended, TraceError> {
+    debug_assert_eq!(signals.role(), Role::Wrapper);
     let program = Program::find(argv)?;
     signals::prepare().map_err(kernel("set up signals"))?;
-    let mut stopping = handler.stopping();
-    add_own_stops(&mut stopping);
-    let processes = handler.processes();
-    let launched = launch::launch(program, &filter::compile(&stopping), processes)?;
+    signals::leave_keyboard_to_program().map_err(kernel("set up signals"))?;
+    let inbox = Inbox::of_this_thread();
+    let mut engine = Engine::new(handler, on_host_death, inbox);
+    let launched = launch::launch(program, &filter::compile(&engine.stopping), engine.options)?;
     signals::forward_to(launched.pid).map_err(kernel("start the signal thread"))?;
-    let engine = Engine::new(handler, launched.pid, processes);
+    engine.adopt_launched(launched.pid);
     let ended = engine.run().map_err(kernel("wait for the program"))?;
     finish(launched, ended)
 }
@@ -62,6 +94,33 @@ fn finish(launched: Launched, ended: Option<Ended>) -> Result<Ended, TraceError>
             source: io::Error::from_raw_os_error(libc::ECHILD),
         }),
     }
+}
+
+/// Attaches to processes that run already, and traces them and all that comes
+/// of them until they end or a signal asks us to leave. Then lets them go.
+///
+/// # Errors
+/// If none of the processes that were named could be attached to, or the
+/// kernel does not let us trace.
+pub fn attach(
+    signals: &Signals,
+    selection: &Selection,
+    on_host_death: OnHostDeath,
+    handler: &mut dyn Handler,
+) -> Result<(), TraceError> {
+    debug_assert_eq!(signals.role(), Role::Guest);
+    signals::prepare().map_err(kernel("set up signals"))?;
+    let inbox = Inbox::of_this_thread();
+    let leave = inbox.clone();
+    let mut engine = Engine::new(handler, on_host_death, inbox.clone());
+    signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
+    engine.attach(selection)?;
+    if let Selection::All(filters, interval) = selection {
+        engine.scanning = true;
+        scan::start(filters.clone(), *interval, inbox).map_err(kernel("start looking for processes"))?;
+    }
+    engine.run().map_err(kernel("wait for the processes"))?;
+    Ok(())
 }
 
 /// The calls that must stop for our own sake: those that change what we
@@ -93,13 +152,30 @@ fn add_own_stops(stopping: &mut Stopping) {
 /// No architecture numbers its calls higher.
 const HIGHEST_NUMBER: u32 = 1024;
 
+/// How a task is traced, without what the configuration adds.
+const OPTIONS: c_int = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACESECCOMP
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC;
+
 struct Engine<'h> {
     handler: &'h mut dyn Handler,
     tasks: Tasks,
-    /// The program that was asked for.
-    root: pid_t,
+    inbox: Arc<Inbox>,
+    /// `PTRACE_O_*` of every task.
+    options: c_int,
+    /// The calls that our filter stops.
+    stopping: Stopping,
+    /// The program that was asked for, if we started one.
+    root: Option<pid_t>,
     ended: Option<Ended>,
     processes: bool,
+    /// More processes may be found.
+    scanning: bool,
+    /// All tasks are being let go.
+    leaving: bool,
     seq: u64,
     /// Calls under way that may change a root or a working directory. While
     /// there is one, nothing is remembered of where tasks stand.
@@ -107,196 +183,130 @@ struct Engine<'h> {
 }
 
 impl<'h> Engine<'h> {
-    fn new(handler: &'h mut dyn Handler, root: pid_t, processes: bool) -> Self {
-        let mut task = Task::new(root);
-        if processes {
-            // The child is our own fork until it executes its program.
+    fn new(handler: &'h mut dyn Handler, on_host_death: OnHostDeath, inbox: Arc<Inbox>) -> Self {
+        let processes = handler.processes();
+        let mut stopping = handler.stopping();
+        add_own_stops(&mut stopping);
+        let exits = if processes { libc::PTRACE_O_TRACEEXIT } else { 0 };
+        let death = if on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
+        Self {
+            handler,
+            tasks: Tasks::new(),
+            inbox,
+            options: OPTIONS | exits | death,
+            stopping,
+            root: None,
+            ended: None,
+            processes,
+            scanning: false,
+            leaving: false,
+            seq: 0,
+            moving: 0,
+        }
+    }
+
+    /// Takes on our own child, which has our filter and is about to execute
+    /// its program.
+    fn adopt_launched(&mut self, pid: pid_t) {
+        let mut task = Task::new(pid);
+        task.filtered = true;
+        if self.processes {
             task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
-        Self { handler, tasks: Tasks::from([(root, task)]), root, ended: None, processes, seq: 0, moving: 0 }
+        self.tasks.insert(pid, task);
+        self.root = Some(pid);
     }
 
     fn run(mut self) -> io::Result<Option<Ended>> {
+        // Without the first process of a PID namespace the others are killed:
+        // so it is for a container's program that ends, with us or without.
+        let first = std::process::id() == 1;
         let mut stops = Stops::of_this_thread();
-        while let Some(report) = stops.next()? {
-            match report {
-                Report::Stop(stop, reason) => self.stopped(stop, reason),
-                Report::Exited(tid, code) => self.gone(tid, ExitStatus::Code(code)),
-                Report::Killed(tid, signal) => self.gone(tid, ExitStatus::Signal(signal)),
+        loop {
+            match stops.next()? {
+                Some(Report::Stop(stop, reason)) => self.stopped(stop, reason),
+                Some(Report::Exited(tid, code)) => self.gone(tid, ExitStatus::Code(code)),
+                Some(Report::Killed(tid, signal)) => self.gone(tid, ExitStatus::Signal(signal)),
+                Some(Report::Interrupted) => {}
+                None if self.scanning && !self.leaving => self.read(self.inbox.wait()),
+                None => return Ok(self.ended),
+            }
+            self.read(self.inbox.take());
+            if first && self.ended.is_some() {
+                return Ok(self.ended);
             }
         }
-        Ok(self.ended)
+    }
+
+    fn read(&mut self, messages: impl IntoIterator<Item = Message>) {
+        for message in messages {
+            match message {
+                Message::Leave => self.leave(),
+                Message::Found(pids) => self.attach_found(&pids),
+            }
+        }
     }
 
     fn stopped(&mut self, stop: Stopped, reason: Reason) {
         match reason {
-            Reason::Seccomp => self.entry(stop),
-            Reason::SyscallExit => self.exit(stop),
+            Reason::Seccomp => self.filtered_call(stop),
+            Reason::Call => self.plain_call(stop),
             Reason::Forked => self.forked(stop),
             Reason::Executed => self.executed(stop),
             Reason::Exiting => self.exiting(stop),
-            Reason::Begun => {
-                self.task(stop.tid());
-                stop.resume(0);
-            }
+            Reason::Begun => self.begun(stop),
             Reason::GroupStop(signal) => self.group_stop(stop, signal),
-            Reason::Signal(signal) => stop.resume(signal),
+            Reason::Signal(signal) => self.go_on(stop, signal),
         }
     }
 
     /// The task, which may have stopped before its parent told of it.
     fn task(&mut self, tid: pid_t) -> &mut Task {
-        self.tasks.entry(tid).or_insert_with(|| Task::new(procfs::thread_group(tid)))
+        if !self.tasks.contains_key(&tid) {
+            let pid = procfs::thread_group(tid);
+            let mut task = Task::new(pid);
+            task.filtered = self.is_born_filtered(tid, pid);
+            self.tasks.insert(tid, task);
+        }
+        self.tasks.get_mut(&tid).expect("it has just been put in")
     }
 
-    // ---- System calls ------------------------------------------------------
-
-    fn entry(&mut self, stop: Stopped) {
-        let Ok(Some(info)) = stop.call() else { return stop.resume(0) };
-        let memory = TraceeMemory(stop.tid());
-        let Some(arch) = Arch::from_audit(info.audit, info.nr as u32) else {
-            // Numbers of an ABI that we do not know: nothing can be judged.
-            let _gone = stop.deny(libc::ENOSYS as u16);
-            return stop.resume(0);
-        };
-        let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &memory);
-        let spec = arch.spec(nr);
-        match Self::keep_children_traced(&stop, arch, spec, &info) {
-            Ok(false) => {}
-            Ok(true) | Err(Gone) => return stop.resume(0),
-        }
-        let interest = self.handler.interest(arch, nr, &args);
-        if interest == Interest::default() && spec.changes == Changes::Nothing {
-            return stop.resume(0);
-        }
-        let call = decode::decode(arch, nr, args, &memory);
-        let event = Arc::new(self.event(stop.tid(), Kind::Entry(call)));
-        let denied = if interest.judge { self.handler.judge(&event) } else { None };
-        if interest.observe || interest.exit {
-            event.capture();
-        }
-        self.carry_out(stop, &event, denied, interest, spec);
-        if interest.observe {
-            self.handler.observe(event);
-        }
+    /// Whether a task that nobody told of has our filter: as its process or
+    /// its parent. A wrong "no" is set right at its first stop.
+    fn is_born_filtered(&self, tid: pid_t, pid: pid_t) -> bool {
+        let kin = if tid == pid { procfs::parent(tid) } else { pid };
+        self.root.is_some() || self.tasks.get(&kin).is_some_and(|task| task.filtered)
     }
 
-    fn carry_out(&mut self, stop: Stopped, event: &Arc<Event>, denied: Option<Errno>, interest: Interest, spec: &Spec) {
-        if let Some(errno) = denied {
-            let _gone = stop.deny(errno.raw());
-            let refused =
-                interest.exit.then(|| self.exit_event(stop.tid(), event, -i64::from(errno.raw()), 0, &NoMemory));
-            stop.resume(0);
-            if let Some(refused) = refused {
-                self.handler.observe(refused);
-            }
-        } else if interest.exit || spec.changes != Changes::Nothing {
-            if spec.changes == Changes::FileSystem {
-                self.moving += 1;
-                self.tasks.values_mut().for_each(Task::forget);
-            }
-            let pending = Pending { entry: event.clone(), since: Instant::now(), wanted: interest.exit };
-            if let Some(lost) = self.task(stop.tid()).pending.replace(pending) {
-                self.over(stop.tid(), &lost);
-            }
-            stop.resume_to_exit(0);
+    /// Lets a stopped task go on, with a signal to deliver or 0: to its next
+    /// stop, or for good if we are leaving.
+    fn go_on(&mut self, stop: Stopped, signal: c_int) {
+        let (tid, leaving) = (stop.tid(), self.leaving);
+        let task = self.task(tid);
+        if leaving {
+            self.remove(tid);
+            stop.detach(signal);
+        } else if task.pending.is_some() || !task.filtered {
+            stop.resume_to_call(signal);
         } else {
-            stop.resume(0);
+            stop.resume(signal);
         }
     }
 
-    fn exit(&mut self, stop: Stopped) {
-        let Some(pending) = self.task(stop.tid()).pending.take() else { return stop.resume(0) };
-        self.over(stop.tid(), &pending);
-        let Ok(Some(result)) = stop.result() else { return stop.resume(0) };
-        if !pending.wanted {
-            return stop.resume(0);
-        }
-        let duration = pending.since.elapsed().as_nanos() as u64;
-        let event = self.exit_event(stop.tid(), &pending.entry, result, duration, &TraceeMemory(stop.tid()));
-        stop.resume(0);
-        self.handler.observe(event);
+    fn begun(&mut self, stop: Stopped) {
+        self.mend(&stop);
+        self.task(stop.tid()).interrupted = false;
+        self.go_on(stop, 0);
     }
-
-    /// A call that we waited for is over, or its task is: what it may have
-    /// changed is to be learned anew. Roots and working directories can be
-    /// shared (`CLONE_FS`), also with a task that is gone.
-    fn over(&mut self, tid: pid_t, pending: &Pending) {
-        match pending.changes() {
-            Changes::Nothing => {}
-            Changes::Credentials => {
-                if let Some(task) = self.tasks.get_mut(&tid) {
-                    task.forget();
-                }
-            }
-            Changes::FileSystem => {
-                self.moving = self.moving.saturating_sub(1);
-                self.tasks.values_mut().for_each(Task::forget);
-            }
-        }
-    }
-
-    /// Forgets a task that is gone.
-    fn remove(&mut self, tid: pid_t) -> Option<Task> {
-        let mut task = self.tasks.remove(&tid)?;
-        if let Some(pending) = task.pending.take() {
-            self.over(tid, &pending);
-        }
-        Some(task)
-    }
-
-    /// The captured event of the exit of the call whose entry was `entry`.
-    fn exit_event(
-        &mut self,
-        tid: pid_t,
-        entry: &Event,
-        result: i64,
-        duration_ns: u64,
-        memory: &dyn Memory,
-    ) -> Arc<Event> {
-        let call = entry.call().expect("an entry event is a call");
-        let outcome = Outcome { result, entry_seq: entry.seq, duration_ns };
-        let call = decode::complete(call, result, memory);
-        let event = self.event(tid, Kind::Exit(call, outcome));
-        event.capture();
-        Arc::new(event)
-    }
-
-    /// Sees to it that a new child is traced. True if the call was denied.
-    fn keep_children_traced(stop: &Stopped, arch: Arch, spec: &Spec, info: &SeccompInfo) -> Asked<bool> {
-        let untraced = libc::CLONE_UNTRACED as u64;
-        match spec.name {
-            "clone" if info.args[0] & untraced != 0 => {
-                if arch == Arch::NATIVE {
-                    stop.set_first_argument(info.args[0] & !untraced)?;
-                    return Ok(false);
-                }
-                stop.deny(libc::EPERM as u16)?;
-                Ok(true)
-            }
-            "clone3" => {
-                let mut flags = [0; 8];
-                TraceeMemory(stop.tid()).read(info.args[0], &mut flags);
-                if u64::from_le_bytes(flags) & untraced == 0 {
-                    return Ok(false);
-                }
-                // C libraries fall back to clone, whose flag can be cleared.
-                stop.deny(libc::ENOSYS as u16)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    // ---- Processes ---------------------------------------------------------
 
     fn forked(&mut self, stop: Stopped) {
-        let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return stop.resume(0) };
+        let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return self.go_on(stop, 0) };
         let child = message as pid_t;
-        let pid = self.task(tid).pid;
+        let parent = self.task(tid);
+        let (pid, filtered, exe) = (parent.pid, parent.filtered, parent.exe.clone());
         let thread = procfs::is_thread_of(child, pid);
         let mut task = self.tasks.remove(&child).unwrap_or_else(|| Task::new(if thread { pid } else { child }));
-        task.exe = self.task(tid).exe.clone();
+        (task.filtered, task.exe) = (filtered, exe);
         self.tasks.insert(child, task);
         self.tell(stop, ProcessEvent::Forked { child, thread });
     }
@@ -344,21 +354,21 @@ impl<'h> Engine<'h> {
             event.capture();
             Arc::new(event)
         });
-        if self.task(stop.tid()).pending.is_some() {
-            stop.resume_to_exit(0);
-        } else {
-            stop.resume(0);
-        }
+        self.go_on(stop, 0);
         if let Some(event) = event {
             self.handler.observe(event);
         }
     }
 
     fn group_stop(&mut self, stop: Stopped, signal: c_int) {
-        self.task(stop.tid());
+        if self.leaving {
+            return self.go_on(stop, 0);
+        }
+        self.mend(&stop);
+        self.task(stop.tid()).interrupted = false;
         let from_terminal = matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
-        let with_us = stop.tid() == self.root
-            && nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(self.root))) == Ok(nix::unistd::getpgrp());
+        let with_us = self.root == Some(stop.tid())
+            && nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(stop.tid()))) == Ok(nix::unistd::getpgrp());
         stop.listen();
         if from_terminal && with_us {
             signals::stop_self();
@@ -366,7 +376,7 @@ impl<'h> Engine<'h> {
     }
 
     fn gone(&mut self, tid: pid_t, status: ExitStatus) {
-        if tid == self.root {
+        if self.root == Some(tid) {
             self.ended = Some(status);
         }
         if self.processes && self.tasks.get(&tid).is_some_and(|task| !task.end_told) {
@@ -377,20 +387,20 @@ impl<'h> Engine<'h> {
         self.remove(tid);
     }
 
+    /// Forgets a task that is gone.
+    fn remove(&mut self, tid: pid_t) -> Option<Task> {
+        let mut task = self.tasks.remove(&tid)?;
+        if let Some(pending) = task.pending.take() {
+            self.over(tid, &pending);
+        }
+        Some(task)
+    }
+
     fn event(&mut self, tid: pid_t, kind: Kind) -> Event {
         self.seq += 1;
         let (seq, keep) = (self.seq, self.moving == 0);
         let task = self.task(tid);
         let oracle = task.oracle(tid, keep);
         Event::live(seq, sys::now_ns(), (task.pid, tid), kind, oracle)
-    }
-}
-
-/// For a call that did not run, whose results are nowhere.
-struct NoMemory;
-
-impl Memory for NoMemory {
-    fn read(&self, _address: u64, _buffer: &mut [u8]) -> usize {
-        0
     }
 }

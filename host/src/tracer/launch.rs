@@ -19,15 +19,6 @@ use nix::unistd::pipe2;
 
 use super::sys;
 
-/// What is traced, and how a tracee ends with us.
-const OPTIONS: c_int = libc::PTRACE_O_TRACESYSGOOD
-    | libc::PTRACE_O_TRACESECCOMP
-    | libc::PTRACE_O_TRACEFORK
-    | libc::PTRACE_O_TRACEVFORK
-    | libc::PTRACE_O_TRACECLONE
-    | libc::PTRACE_O_TRACEEXEC
-    | libc::PTRACE_O_EXITKILL;
-
 /// A program could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -129,9 +120,9 @@ impl Launched {
     }
 }
 
-/// Forks, seizes the child and lets it execute `program` under `filter`.
-/// `trace_exits` adds a stop at the end of each task.
-pub(super) fn launch(program: Program, filter: &[sock_filter], trace_exits: bool) -> Result<Launched, LaunchError> {
+/// Forks, seizes the child with `options` and lets it execute `program` under
+/// `filter`.
+pub(super) fn launch(program: Program, filter: &[sock_filter], options: c_int) -> Result<Launched, LaunchError> {
     let forbidden = |action| move |source: io::Error| LaunchError::Forbidden { action, source };
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).map_err(forbidden("make a pipe"));
     let (go_reader, go_writer) = pipe()?;
@@ -154,8 +145,7 @@ pub(super) fn launch(program: Program, filter: &[sock_filter], trace_exits: bool
         _ => {}
     }
     drop((go_reader, failure_writer));
-    let exits = if trace_exits { libc::PTRACE_O_TRACEEXIT } else { 0 };
-    if let Err(source) = sys::ptrace(libc::PTRACE_SEIZE, pid, 0, (OPTIONS | exits) as usize) {
+    if let Err(source) = sys::ptrace(libc::PTRACE_SEIZE, pid, 0, options as usize) {
         // The child reads an end of file and leaves.
         drop(go_writer);
         return Err(forbidden("trace the program")(source));

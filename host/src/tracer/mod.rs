@@ -21,10 +21,13 @@ mod bpf;
 mod descriptors;
 mod engine;
 mod filter;
+mod inbox;
 mod launch;
 mod memory;
 mod procfs;
 mod resolve;
+mod scan;
+mod selection;
 mod signals;
 mod stop;
 mod sys;
@@ -33,10 +36,11 @@ mod walk;
 
 use std::sync::Arc;
 
-pub use engine::{Ended, TraceError, run};
+pub use engine::{Ended, OnHostDeath, TraceError, attach, run};
 pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
 pub use launch::LaunchError;
-pub use signals::Signals;
+pub use selection::{Filters, Selection, Skipped};
+pub use signals::{Role, Signals};
 
 use crate::decode::Arch;
 use crate::event::{Errno, Event};
@@ -57,6 +61,35 @@ pub trait Handler {
 
     /// Takes note of an event, captured; its task has gone on.
     fn observe(&mut self, event: Arc<Event>);
+
+    /// Is told what becomes of the tracing itself.
+    fn notice(&mut self, notice: &Notice);
+}
+
+/// What becomes of the tracing itself.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// These were attached to.
+    Attached {
+        /// How many processes.
+        processes: usize,
+        /// How many threads they have together.
+        threads: usize,
+    },
+    /// This was not.
+    Skipped {
+        /// Process id.
+        pid: libc::pid_t,
+        /// Its command name; empty if there is no such process.
+        name: String,
+        /// Why not.
+        why: Skipped,
+    },
+    /// All are being let go.
+    Leaving {
+        /// How many threads.
+        threads: usize,
+    },
 }
 
 /// Who wants a call.

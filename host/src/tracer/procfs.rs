@@ -67,14 +67,85 @@ pub(super) fn process(tid: pid_t) -> Process {
     }
 }
 
+/// What decides whether and how a task can be traced (`proc_pid_status(5)`).
+#[derive(Clone, Debug)]
+pub(super) struct Status {
+    /// Its process.
+    pub(super) pid: pid_t,
+    pub(super) parent: pid_t,
+    pub(super) name: String,
+    /// Its tracer's process; 0 if none.
+    pub(super) tracer: pid_t,
+    /// Effective user.
+    pub(super) user: u32,
+    /// A signal that it does not block is pending.
+    pub(super) signal_awaits: bool,
+    state: u8,
+    kernel: bool,
+}
+
+impl Status {
+    /// The status of a task; none if there is no such task.
+    pub(super) fn of(tid: pid_t) -> Option<Self> {
+        let text = read(tid, "status", 64 * 1024);
+        let field = |key: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(key.as_bytes()))?;
+            rest.trim_ascii().to_str().ok()
+        };
+        let number = |key: &str| field(key).and_then(|text| text.parse().ok());
+        let signals = |key: &str| field(key).and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
+        Some(Self {
+            pid: number("Tgid:")?,
+            parent: number("PPid:")?,
+            name: field("Name:").unwrap_or_default().to_owned(),
+            tracer: number("TracerPid:").unwrap_or(0),
+            user: field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX),
+            signal_awaits: (signals("SigPnd:") | signals("ShdPnd:")) & !signals("SigBlk:") != 0,
+            state: field("State:").and_then(|state| state.bytes().next()).unwrap_or(b'?'),
+            // "Kthread" is there since Linux 6.8; before, only what lives in
+            // the kernel has no memory of its own.
+            kernel: field("Kthread:").map_or_else(|| field("VmSize:").is_none(), |kernel| kernel == "1"),
+        })
+    }
+
+    /// It has ended, and perhaps waits for its parent.
+    pub(super) fn ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    /// It never leaves the kernel.
+    pub(super) fn is_kernel_thread(&self) -> bool {
+        self.kernel && !self.ended()
+    }
+}
+
 /// The process that thread `tid` belongs to; `tid` itself if it is gone.
 pub(super) fn thread_group(tid: pid_t) -> pid_t {
-    let status = read(tid, "status", 4096);
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(b"Tgid:"))
-        .and_then(|rest| rest.trim_ascii().to_str().ok()?.parse().ok())
-        .unwrap_or(tid)
+    Status::of(tid).map_or(tid, |status| status.pid)
+}
+
+/// The process that made `pid`, or has taken it over; 0 if none is seen.
+pub(super) fn parent(pid: pid_t) -> pid_t {
+    Status::of(pid).map_or(0, |status| status.parent)
+}
+
+/// Names in a directory that are numbers.
+fn numbers(directory: &str) -> Vec<pid_t> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut found: Vec<pid_t> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).collect();
+    found.sort_unstable();
+    found
+}
+
+/// All processes, by number.
+pub(super) fn processes() -> Vec<pid_t> {
+    numbers("/proc")
+}
+
+/// The threads of a process, by number; none if it is gone.
+pub(super) fn threads(pid: pid_t) -> Vec<pid_t> {
+    numbers(&format!("/proc/{pid}/task"))
 }
 
 /// Whether task `tid` can reach no file that we cannot: it has our user

@@ -5,7 +5,8 @@
 //! process group: we ignore them. SIGTERM, SIGHUP and the user signals are
 //! sent to us alone by a supervisor: a thread passes them on, through a pidfd
 //! so that a recycled process id is never hit. The program itself starts with
-//! the dispositions and the mask that we were started with.
+//! the dispositions and the mask that we were started with. Attached to
+//! programs that are not ours, the same signals mean that we shall leave.
 #![allow(unsafe_code, reason = "signal dispositions, and raw calls after fork")]
 
 use std::io;
@@ -20,26 +21,53 @@ const IGNORED: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, 
 /// From a supervisor: passed on.
 const FORWARDED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
 
+/// Attached: let everything go.
+const LEAVING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// What the host's signals are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A program of ours, which gets them.
+    Wrapper,
+    /// Us: we are attached to programs of others.
+    Guest,
+}
+
+impl Role {
+    fn signals(self) -> SigSet {
+        match self {
+            Self::Wrapper => FORWARDED.into_iter().collect(),
+            Self::Guest => LEAVING.into_iter().collect(),
+        }
+    }
+}
+
 /// The host's signals, taken in hand. There is no other way to
-/// [`run`](super::run) a program, and this comes before any thread is
-/// started: a thread made earlier would be killed by what is to be passed on.
+/// [`run`](super::run) or [`attach`](super::attach) to a program, and this
+/// comes before any thread is started: a thread made earlier would be killed
+/// by what is to be passed on.
 #[derive(Debug)]
-pub struct Signals(());
+pub struct Signals(Role);
 
 impl Signals {
-    /// Keeps what a supervisor sends for the program that is to run.
+    /// Keeps what a supervisor sends.
     ///
     /// # Errors
     /// If the kernel refuses to tell or change the signal mask.
-    pub fn take() -> io::Result<Self> {
+    pub fn take(role: Role) -> io::Result<Self> {
         // SAFETY: plain integers, filled by the call.
         let mut mask: sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: reads the mask into `mask`.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
         let _ = INHERITED_MASK.set(mask);
-        forwarded().thread_block()?;
+        role.signals().thread_block()?;
         super::descriptors::make_room();
-        Ok(Self(()))
+        Ok(Self(role))
+    }
+
+    /// What they are for.
+    pub(super) fn role(&self) -> Role {
+        self.0
     }
 }
 
@@ -51,8 +79,31 @@ struct Inherited {
 
 static INHERITED: OnceLock<Inherited> = OnceLock::new();
 
-/// From now on the keyboard's signals are the program's alone.
+/// Sent to the tracer's thread to end its waiting ([`super::inbox`]).
+pub(super) fn wake() -> c_int {
+    libc::SIGRTMAX()
+}
+
+/// Lets [`wake`] interrupt a wait, and nothing else happen. wait tells of
+/// stops; a signal for each would be work for nothing.
 pub(super) fn prepare() -> io::Result<()> {
+    extern "C" fn nothing(_: c_int) {}
+    // SAFETY: plain integers and a function pointer; the handler does nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as libc::sighandler_t;
+        if libc::sigaction(wake(), &raw const action, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let quiet = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    // SAFETY: the default runs no code of ours.
+    unsafe { sigaction(Signal::SIGCHLD, &quiet) }?;
+    Ok(())
+}
+
+/// From now on the keyboard's signals are the program's alone.
+pub(super) fn leave_keyboard_to_program() -> io::Result<()> {
     let mut inherited = Vec::new();
     // SIGCHLD ignored would make the kernel reap our tracees. SIGPIPE has been
     // ignored by Rust's runtime, and the program must not inherit that.
@@ -74,15 +125,17 @@ pub(super) fn prepare() -> io::Result<()> {
         // SAFETY: ignoring runs no code of ours.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
-    // wait tells of stops; a signal for each would be work for nothing.
-    let quiet = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDSTOP, SigSet::empty());
-    // SAFETY: likewise.
-    unsafe { sigaction(Signal::SIGCHLD, &quiet) }?;
     Ok(())
 }
 
-fn forwarded() -> SigSet {
-    FORWARDED.into_iter().collect()
+/// Calls `leave` for each signal that asks us to leave.
+pub(super) fn leave_on_signal(leave: impl Fn() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        while Role::Guest.signals().wait().is_ok() {
+            leave();
+        }
+    })?;
+    Ok(())
 }
 
 /// Gives the program what we were started with. Between fork and exec: only
@@ -111,7 +164,7 @@ pub(super) fn forward_to(pid: pid_t) -> io::Result<()> {
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        while let Ok(got) = forwarded().wait() {
+        while let Ok(got) = Role::Wrapper.signals().wait() {
             let number = got as c_int;
             match &pidfd {
                 // SAFETY: a system call on numbers and a null pointer.

@@ -11,8 +11,8 @@ use std::marker::PhantomData;
 
 use libc::{c_int, c_uint, pid_t};
 
-use super::arch;
-use super::sys::{self, SeccompInfo};
+use super::arch::{self, Registers};
+use super::sys::{self, CallInfo};
 
 /// The task died under our hands; wait reports its end.
 #[derive(Debug)]
@@ -34,8 +34,9 @@ pub(super) struct Stopped {
 pub(super) enum Reason {
     /// The filter chose this call, which has not run.
     Seccomp,
-    /// A call has run; only after [`Stopped::resume_to_exit`].
-    SyscallExit,
+    /// A call is about to run or has run; only after
+    /// [`Stopped::resume_to_call`].
+    Call,
     /// It made a child by fork, vfork or clone.
     Forked,
     /// It has a new program.
@@ -59,6 +60,17 @@ pub(super) enum Report {
     Exited(pid_t, u8),
     /// A signal ended it.
     Killed(pid_t, u8),
+    /// Nothing: somebody wants to talk to us ([`super::inbox`]).
+    Interrupted,
+}
+
+/// What a task is doing at a stop for a call.
+#[derive(Debug)]
+pub(super) enum Moment {
+    /// The call has not run.
+    Entry(CallInfo),
+    /// It has, with this result.
+    Exit(i64),
 }
 
 /// The only source of [`Stopped`]. Bound to the thread that made it.
@@ -77,7 +89,11 @@ impl Stops {
     #[allow(clippy::unused_self, reason = "the value stands for the thread that may wait")]
     pub(super) fn next(&mut self) -> io::Result<Option<Report>> {
         loop {
-            let Some((tid, status)) = sys::wait_any()? else { return Ok(None) };
+            let (tid, status) = match sys::wait_any()? {
+                sys::Waited::Status(tid, status) => (tid, status),
+                sys::Waited::Interrupted => return Ok(Some(Report::Interrupted)),
+                sys::Waited::NoChild => return Ok(None),
+            };
             if libc::WIFEXITED(status) {
                 return Ok(Some(Report::Exited(tid, libc::WEXITSTATUS(status) as u8)));
             }
@@ -95,7 +111,7 @@ impl Stops {
 fn reason(status: c_int) -> Reason {
     let signal = libc::WSTOPSIG(status);
     match status >> 16 {
-        0 if signal == libc::SIGTRAP | 0x80 => Reason::SyscallExit,
+        0 if signal == libc::SIGTRAP | 0x80 => Reason::Call,
         libc::PTRACE_EVENT_SECCOMP => Reason::Seccomp,
         libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => Reason::Forked,
         libc::PTRACE_EVENT_EXEC => Reason::Executed,
@@ -112,27 +128,28 @@ impl Stopped {
         self.tid
     }
 
-    /// The call at whose entry it is stopped; `None` if a newer stop of
-    /// another kind replaced this one.
-    pub(super) fn call(&self) -> Asked<Option<SeccompInfo>> {
+    /// The call at which it is stopped; `None` if a newer stop of another kind
+    /// replaced this one. `inside`, whether the task is in a call already,
+    /// matters before Linux 5.3 only.
+    pub(super) fn moment(&self, inside: bool) -> Asked<Option<Moment>> {
         match sys::syscall_info(self.tid) {
-            Ok(info) => Ok(sys::seccomp_part(&info)),
+            Ok(info) => Ok(sys::moment(&info)),
             Err(error) if error.raw_os_error() == Some(libc::EIO) => {
-                asked(arch::entry_from_registers(self.tid)).map(Some)
+                let registers = self.registers()?;
+                Ok(Some(if inside { Moment::Exit(registers.result()) } else { Moment::Entry(registers.call()) }))
             }
             Err(_) => Err(Gone),
         }
     }
 
-    /// The result of the call at whose exit it is stopped.
-    pub(super) fn result(&self) -> Asked<Option<i64>> {
-        match sys::syscall_info(self.tid) {
-            Ok(info) => Ok(sys::exit_part(&info)),
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => {
-                asked(arch::result_from_registers(self.tid)).map(Some)
-            }
-            Err(_) => Err(Gone),
-        }
+    /// Its registers.
+    pub(super) fn registers(&self) -> Asked<Registers> {
+        asked(Registers::of(self.tid))
+    }
+
+    /// Replaces its registers.
+    pub(super) fn set_registers(&self, registers: &Registers) -> Asked<()> {
+        asked(registers.set(self.tid))
     }
 
     /// The number that belongs to the event: a child's id, a former thread
@@ -143,7 +160,12 @@ impl Stopped {
 
     /// Makes the call at whose entry it is stopped fail with `errno`, unrun.
     pub(super) fn deny(&self, errno: u16) -> Asked<()> {
-        asked(arch::deny(self.tid, errno))
+        self.skip(-i64::from(errno))
+    }
+
+    /// Makes the call at whose entry it is stopped answer `result`, unrun.
+    pub(super) fn skip(&self, result: i64) -> Asked<()> {
+        asked(arch::skip(self.tid, result))
     }
 
     /// Replaces the first argument of the call at whose entry it is stopped.
@@ -157,14 +179,20 @@ impl Stopped {
         self.request(libc::PTRACE_CONT, signal);
     }
 
-    /// Lets it run to the exit of the call that it is in.
-    pub(super) fn resume_to_exit(self, signal: c_int) {
+    /// Likewise, to the exit of the call that it is in, or else to the entry
+    /// of the next.
+    pub(super) fn resume_to_call(self, signal: c_int) {
         self.request(libc::PTRACE_SYSCALL, signal);
     }
 
     /// Leaves it in its group-stop, where SIGCONT finds it.
     pub(super) fn listen(self) {
         self.request(libc::PTRACE_LISTEN, 0);
+    }
+
+    /// Lets it run untraced.
+    pub(super) fn detach(self, signal: c_int) {
+        self.request(libc::PTRACE_DETACH, signal);
     }
 
     /// A resuming request. It fails only when the task is gone, which wait

@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, c_long, c_uint, pid_t};
 
+use super::stop::Moment;
+
 /// `PTRACE_O_*` and requests that libc has under other types.
 pub(super) const PTRACE_EVENT_STOP: c_int = libc::PTRACE_EVENT_STOP;
 
@@ -50,30 +52,31 @@ pub(super) fn syscall_info(tid: pid_t) -> io::Result<libc::ptrace_syscall_info> 
     }
 }
 
-/// What `PTRACE_GET_SYSCALL_INFO` says at a seccomp stop.
-pub(super) struct SeccompInfo {
+/// A call that has not run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallInfo {
     pub(super) audit: u32,
     pub(super) nr: u64,
     pub(super) args: [u64; 6],
 }
 
-/// The part of `info` that belongs to a seccomp stop; `None` at another stop.
-pub(super) fn seccomp_part(info: &libc::ptrace_syscall_info) -> Option<SeccompInfo> {
-    if info.op != libc::PTRACE_SYSCALL_INFO_SECCOMP {
-        return None;
-    }
+/// What `info` says of a call; `None` at a stop of another kind.
+pub(super) fn moment(info: &libc::ptrace_syscall_info) -> Option<Moment> {
     // SAFETY: `op` says which member of the union the kernel filled.
-    let seccomp = unsafe { info.u.seccomp };
-    Some(SeccompInfo { audit: info.arch, nr: seccomp.nr, args: seccomp.args })
-}
-
-/// The return value at a syscall-exit stop; `None` at another stop.
-pub(super) fn exit_part(info: &libc::ptrace_syscall_info) -> Option<i64> {
-    if info.op != libc::PTRACE_SYSCALL_INFO_EXIT {
-        return None;
+    unsafe {
+        match info.op {
+            libc::PTRACE_SYSCALL_INFO_SECCOMP => {
+                let call = info.u.seccomp;
+                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args }))
+            }
+            libc::PTRACE_SYSCALL_INFO_ENTRY => {
+                let call = info.u.entry;
+                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args }))
+            }
+            libc::PTRACE_SYSCALL_INFO_EXIT => Some(Moment::Exit(info.u.exit.sval)),
+            _ => None,
+        }
     }
-    // SAFETY: as in `seccomp_part`.
-    Some(unsafe { info.u.exit.sval })
 }
 
 /// Reads a register set (`PTRACE_GETREGSET` with `NT_PRSTATUS`).
@@ -89,7 +92,6 @@ pub(super) fn get_registers(tid: pid_t) -> io::Result<libc::user_regs_struct> {
 }
 
 /// Writes a register set.
-#[cfg(target_arch = "aarch64")]
 pub(super) fn set_registers(tid: pid_t, registers: &libc::user_regs_struct) -> io::Result<()> {
     let mut iov = libc::iovec {
         iov_base: std::ptr::from_ref(registers).cast_mut().cast(),
@@ -100,20 +102,28 @@ pub(super) fn set_registers(tid: pid_t, registers: &libc::user_regs_struct) -> i
     Ok(())
 }
 
-/// wait4(2) for any child or tracee. `None` if there is none left.
-pub(super) fn wait_any() -> io::Result<Option<(pid_t, c_int)>> {
+/// What wait4(2) came to.
+pub(super) enum Waited {
+    /// A task and its status.
+    Status(pid_t, c_int),
+    /// A signal handler ran.
+    Interrupted,
+    /// There is nobody to wait for.
+    NoChild,
+}
+
+/// wait4(2) for any child or tracee.
+pub(super) fn wait_any() -> io::Result<Waited> {
     let mut status = 0;
-    loop {
-        // SAFETY: the kernel writes one int to `status`.
-        let tid = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, std::ptr::null_mut()) };
-        if tid > 0 {
-            return Ok(Some((tid, status)));
-        }
-        match io::Error::last_os_error() {
-            error if error.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
-            error if error.kind() == io::ErrorKind::Interrupted => {}
-            error => return Err(error),
-        }
+    // SAFETY: the kernel writes one int to `status`.
+    let tid = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, std::ptr::null_mut()) };
+    if tid > 0 {
+        return Ok(Waited::Status(tid, status));
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ECHILD) => Ok(Waited::NoChild),
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(Waited::Interrupted),
+        error => Err(error),
     }
 }
 

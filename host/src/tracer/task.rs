@@ -25,6 +25,12 @@ pub(super) struct Task {
     pub(super) pid: pid_t,
     /// The call that it is in, if its exit is wanted.
     pub(super) pending: Option<Pending>,
+    /// It has our filter; otherwise it stops at entry and exit of each call.
+    pub(super) filtered: bool,
+    /// Without our filter: it is in a call. Matters before Linux 5.3 only.
+    pub(super) inside: bool,
+    /// We have asked it to stop, and it has not yet.
+    pub(super) interrupted: bool,
     /// Its executable, if process events are wanted.
     pub(super) exe: BString,
     /// Its end has been told.
@@ -61,7 +67,16 @@ struct View {
 
 impl Task {
     pub(super) fn new(pid: pid_t) -> Self {
-        Self { pid, pending: None, exe: BString::default(), end_told: false, view: Arc::default() }
+        Self {
+            pid,
+            pending: None,
+            filtered: false,
+            inside: false,
+            interrupted: false,
+            exe: BString::default(),
+            end_told: false,
+            view: Arc::default(),
+        }
     }
 
     /// Forgets its surroundings: they changed, or are about to.

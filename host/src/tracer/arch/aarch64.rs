@@ -5,13 +5,15 @@
 use std::io;
 use std::mem::size_of;
 
-use libc::{c_int, pid_t};
+use libc::{c_int, pid_t, user_regs_struct};
 
-use super::super::sys::{self, SeccompInfo};
+use super::super::sys::{self, CallInfo};
 
 const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 /// `include/uapi/linux/elf.h`
 const NT_ARM_SYSTEM_CALL: c_int = 0x404;
+/// Length of `svc`.
+const INSTRUCTION: u64 = 4;
 
 fn set_number(tid: pid_t, number: c_int) -> io::Result<()> {
     let mut iov = libc::iovec { iov_base: (&raw const number).cast_mut().cast(), iov_len: size_of::<c_int>() };
@@ -23,10 +25,10 @@ fn set_number(tid: pid_t, number: c_int) -> io::Result<()> {
 }
 
 /// Makes the kernel skip the call at whose entry `tid` is stopped, and the
-/// caller see `-errno`. Number -1 is "no call" (`seccomp(2)`, `SECCOMP_RET_TRACE`).
-pub(in crate::tracer) fn deny(tid: pid_t, errno: u16) -> io::Result<()> {
+/// caller see `result`. Number -1 is "no call" (`seccomp(2)`, `SECCOMP_RET_TRACE`).
+pub(in crate::tracer) fn skip(tid: pid_t, result: i64) -> io::Result<()> {
     set_number(tid, -1)?;
-    set_first_argument(tid, -i64::from(errno) as u64)
+    set_first_argument(tid, result as u64)
 }
 
 /// Replaces the first argument of the call at whose entry `tid` is stopped.
@@ -36,13 +38,57 @@ pub(in crate::tracer) fn set_first_argument(tid: pid_t, value: u64) -> io::Resul
     sys::set_registers(tid, &registers)
 }
 
-/// The call at whose entry `tid` is stopped, for kernels before 5.3.
-pub(in crate::tracer) fn entry_from_registers(tid: pid_t) -> io::Result<SeccompInfo> {
-    let r = sys::get_registers(tid)?.regs;
-    Ok(SeccompInfo { audit: AUDIT_ARCH_AARCH64, nr: r[8], args: [r[0], r[1], r[2], r[3], r[4], r[5]] })
+/// The general registers of a stopped task.
+#[derive(Clone, Debug)]
+pub(in crate::tracer) struct Registers {
+    general: user_regs_struct,
+    /// The call to make instead of the one at whose entry the task is.
+    number: Option<c_int>,
 }
 
-/// The result of the call at whose exit `tid` is stopped, likewise.
-pub(in crate::tracer) fn result_from_registers(tid: pid_t) -> io::Result<i64> {
-    sys::get_registers(tid).map(|r| r.regs[0] as i64)
+impl Registers {
+    pub(in crate::tracer) fn of(tid: pid_t) -> io::Result<Self> {
+        Ok(Self { general: sys::get_registers(tid)?, number: None })
+    }
+
+    pub(in crate::tracer) fn set(&self, tid: pid_t) -> io::Result<()> {
+        sys::set_registers(tid, &self.general)?;
+        self.number.map_or(Ok(()), |number| set_number(tid, number))
+    }
+
+    /// The call at whose entry the task is stopped, for kernels before 5.3.
+    pub(in crate::tracer) fn call(&self) -> CallInfo {
+        let r = &self.general.regs;
+        CallInfo { audit: AUDIT_ARCH_AARCH64, nr: r[8], args: [r[0], r[1], r[2], r[3], r[4], r[5]] }
+    }
+
+    /// The result of the call at whose exit the task is stopped.
+    pub(in crate::tracer) fn result(&self) -> i64 {
+        self.general.regs[0] as i64
+    }
+
+    /// Gives it another result.
+    pub(in crate::tracer) fn set_result(&mut self, result: i64) {
+        self.general.regs[0] = result as u64;
+    }
+
+    /// The number of the call that the task is in or has just left.
+    pub(in crate::tracer) fn number(&self) -> Option<u64> {
+        Some(self.general.regs[8])
+    }
+
+    /// Makes the task, stopped after a call, make call `nr` next, from the
+    /// same instruction.
+    pub(in crate::tracer) fn call_again(&mut self, nr: u64) {
+        self.general.pc = self.general.pc.wrapping_sub(INSTRUCTION);
+        self.general.regs[8] = nr;
+    }
+
+    /// Makes the call at whose entry the task is stopped, or that it is about
+    /// to make, another one.
+    pub(in crate::tracer) fn set_call(&mut self, nr: u64, args: [u64; 6]) {
+        self.general.regs[8] = nr;
+        self.general.regs[..6].copy_from_slice(&args);
+        self.number = Some(nr as c_int);
+    }
 }

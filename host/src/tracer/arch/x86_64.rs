@@ -5,22 +5,26 @@ use std::mem::offset_of;
 
 use libc::{c_uint, pid_t, user_regs_struct};
 
-use super::super::sys::{self, SeccompInfo};
+use super::super::sys::{self, CallInfo};
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 /// Code segment of 32-bit programs on a 64-bit kernel (`__USER32_CS`).
 const USER32_CS: u64 = 0x23;
+/// Length of `syscall`, and of `int 0x80`.
+const INSTRUCTION: u64 = 2;
+/// `orig_rax` outside of a call.
+const NO_CALL: u64 = u64::MAX;
 
 fn poke(tid: pid_t, offset: usize, value: u64) -> io::Result<()> {
     sys::ptrace(libc::PTRACE_POKEUSER as c_uint, tid, offset, value as usize).map(drop)
 }
 
 /// Makes the kernel skip the call at whose entry `tid` is stopped, and the
-/// caller see `-errno`. Number -1 is "no call" (`seccomp(2)`, `SECCOMP_RET_TRACE`).
-pub(in crate::tracer) fn deny(tid: pid_t, errno: u16) -> io::Result<()> {
-    poke(tid, offset_of!(user_regs_struct, orig_rax), u64::MAX)?;
-    poke(tid, offset_of!(user_regs_struct, rax), -i64::from(errno) as u64)
+/// caller see `result`. Number -1 is "no call" (`seccomp(2)`, `SECCOMP_RET_TRACE`).
+pub(in crate::tracer) fn skip(tid: pid_t, result: i64) -> io::Result<()> {
+    poke(tid, offset_of!(user_regs_struct, orig_rax), NO_CALL)?;
+    poke(tid, offset_of!(user_regs_struct, rax), result as u64)
 }
 
 /// Replaces the first argument of a 64-bit call at whose entry `tid` is stopped.
@@ -28,19 +32,61 @@ pub(in crate::tracer) fn set_first_argument(tid: pid_t, value: u64) -> io::Resul
     poke(tid, offset_of!(user_regs_struct, rdi), value)
 }
 
-/// The call at whose entry `tid` is stopped, for kernels before 5.3. A 32-bit
-/// call made by 64-bit code cannot be told from its registers there: it is
-/// taken for what the code segment says.
-pub(in crate::tracer) fn entry_from_registers(tid: pid_t) -> io::Result<SeccompInfo> {
-    let r = sys::get_registers(tid)?;
-    Ok(if r.cs == USER32_CS {
-        SeccompInfo { audit: AUDIT_ARCH_I386, nr: r.orig_rax, args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp] }
-    } else {
-        SeccompInfo { audit: AUDIT_ARCH_X86_64, nr: r.orig_rax, args: [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] }
-    })
-}
+/// The general registers of a stopped task.
+#[derive(Clone, Debug)]
+pub(in crate::tracer) struct Registers(user_regs_struct);
 
-/// The result of the call at whose exit `tid` is stopped, likewise.
-pub(in crate::tracer) fn result_from_registers(tid: pid_t) -> io::Result<i64> {
-    sys::get_registers(tid).map(|r| r.rax as i64)
+impl Registers {
+    pub(in crate::tracer) fn of(tid: pid_t) -> io::Result<Self> {
+        sys::get_registers(tid).map(Self)
+    }
+
+    pub(in crate::tracer) fn set(&self, tid: pid_t) -> io::Result<()> {
+        sys::set_registers(tid, &self.0)
+    }
+
+    /// The call at whose entry the task is stopped, for kernels before 5.3. A
+    /// 32-bit call made by 64-bit code cannot be told from its registers
+    /// there: it is taken for what the code segment says.
+    pub(in crate::tracer) fn call(&self) -> CallInfo {
+        let r = &self.0;
+        if r.cs == USER32_CS {
+            CallInfo { audit: AUDIT_ARCH_I386, nr: r.orig_rax, args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp] }
+        } else {
+            CallInfo { audit: AUDIT_ARCH_X86_64, nr: r.orig_rax, args: [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] }
+        }
+    }
+
+    /// The result of the call at whose exit the task is stopped.
+    pub(in crate::tracer) fn result(&self) -> i64 {
+        self.0.rax as i64
+    }
+
+    /// Gives it another result.
+    pub(in crate::tracer) fn set_result(&mut self, result: i64) {
+        self.0.rax = result as u64;
+    }
+
+    /// The number of the call that the task is in or has just left; `None`
+    /// if it came into the kernel otherwise.
+    pub(in crate::tracer) fn number(&self) -> Option<u64> {
+        (self.0.orig_rax as i64 >= 0).then_some(self.0.orig_rax)
+    }
+
+    /// Makes the task, stopped after a call, make call `nr` next, from the
+    /// same instruction.
+    pub(in crate::tracer) fn call_again(&mut self, nr: u64) {
+        self.0.rip = self.0.rip.wrapping_sub(INSTRUCTION);
+        self.0.rax = nr;
+        self.0.orig_rax = NO_CALL;
+    }
+
+    /// Makes the 64-bit call at whose entry the task is stopped, or that it is
+    /// about to make, another one.
+    pub(in crate::tracer) fn set_call(&mut self, nr: u64, args: [u64; 6]) {
+        self.0.orig_rax = nr;
+        self.0.rax = nr;
+        (self.0.rdi, self.0.rsi, self.0.rdx) = (args[0], args[1], args[2]);
+        (self.0.r10, self.0.r8, self.0.r9) = (args[3], args[4], args[5]);
+    }
 }
