@@ -13,18 +13,16 @@ fail() { echo "image.sh: $*" >&2; exit 1; }
 [ $# -gt 0 ] || fail "usage: image.sh PROGRAM… >root.tar"
 [ ! -t 1 ] || fail "the tar goes to standard output: redirect it, or pipe it to \`podman import -\`"
 
+umask 022 # any user may read the image
 root=$(mktemp -d)
-chmod 755 "$root" # as the mode of the image's root
+chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT
 trap 'exit 1' HUP INT TERM
 
 # The image needs no symbols, which are most of a build's size.
 stripped() {
-  if command -v strip >/dev/null; then
-    strip -o "$2" "$1"
-  else
-    cp "$1" "$2"
-  fi
+  # Without binutils, and for a script, as it is.
+  strip -o "$2" "$1" 2>/dev/null || cp "$1" "$2"
   chmod 755 "$2"
 }
 

@@ -54,7 +54,8 @@ impl Podman {
     fn new() -> Self {
         let needs = "the sidecar tests need root, and podman with runc: \
                      apt-get install --no-install-recommends podman runc busybox-static";
-        assert!(nix::unistd::geteuid().is_root(), "{needs}");
+        let runs = |program| Command::new(program).arg("--version").output().is_ok_and(|said| said.status.success());
+        assert!(nix::unistd::geteuid().is_root() && runs("podman") && runs("runc"), "{needs}");
         let podman = Self { directory: tempfile::tempdir().unwrap() };
         let at = |name: &str| podman.directory.path().join(name).display().to_string();
         // Locks in files: those in shared memory are one set for the machine.
@@ -71,7 +72,6 @@ impl Podman {
             format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n", at("storage"), at("run"));
         fs::write(at("containers.conf"), engine).unwrap();
         fs::write(at("storage.conf"), storage).unwrap();
-        assert!(Command::new("podman").arg("--version").output().is_ok_and(|found| found.status.success()), "{needs}");
         podman.images();
         let tried = podman.output(&["run", "--rm", "app", "/sidecar_app", "open", "/vault/secret"]);
         assert!(tried.status.success() && tried.stdout == b"ok\n", "podman cannot run a container; {needs}\n{tried:?}");
@@ -181,12 +181,23 @@ impl Podman {
     }
 }
 
+impl Podman {
+    /// Removes a container. Never panics: that would hide the panic of the
+    /// test that failed.
+    fn remove(&self, container: &str) {
+        let mut limited = Command::new("timeout");
+        limited.args(["--signal", "KILL", "60", "podman", "rm", "--force", "--time", "0", container]);
+        limited.envs(self.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        match limited.output() {
+            Ok(removed) if removed.status.success() => {}
+            failed => eprintln!("podman rm {container}: {failed:?}"),
+        }
+    }
+}
+
 impl Drop for Podman {
     fn drop(&mut self) {
-        let removed = self.output(&["rm", "--all", "--force", "--time", "0"]);
-        if !removed.status.success() {
-            eprintln!("containers are left: {}", String::from_utf8_lossy(&removed.stderr));
-        }
+        self.remove("--all");
         // A storage with something mounted cannot be removed.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let inside = self.directory.path().to_str().unwrap_or_default();
@@ -285,10 +296,6 @@ impl Drop for Container {
         if std::thread::panicking() {
             eprintln!("log of {}:\n{}", self.name, fs::read_to_string(self.log_path()).unwrap_or_default());
         }
-        // A panic while panicking would hide the first.
-        let removed = self.podman.output(&["rm", "--force", "--time", "0", &self.name]);
-        if !removed.status.success() {
-            eprintln!("{} is left: {}", self.name, String::from_utf8_lossy(&removed.stderr));
-        }
+        self.podman.remove(&self.name);
     }
 }
