@@ -1,28 +1,34 @@
 //! The loop, one method a kind of stop.
 //!
 //! Here is the life of tasks: born, executing, stopped, gone. What becomes of
-//! their calls is in `calls.rs`, how they come under our eyes and out of them
-//! in `attaching.rs`.
+//! their calls is in `calls.rs`, how verdicts are kept true in
+//! `protection.rs`, `turns.rs` and `programs.rs`, how tasks come under our
+//! eyes and out of them in `attaching.rs`.
 
 mod attaching;
 mod calls;
+mod programs;
+mod protection;
+mod turns;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
 
+use self::turns::Turns;
 use bstr::BString;
 use libc::{c_int, pid_t};
 
-use super::filter::{self, Comparison, Condition, Predicate, Stopping};
+use super::filter::{self, Stopping};
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
 use super::selection::Selection;
 use super::signals::Role;
+use super::space::{Shared, Space};
 use super::stop::{Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
-use super::{Handler, Signals, procfs, scan, signals, sys};
-use crate::decode::{Arch, Changes};
+use super::{Handler, Signals, procfs, scan, signals, sys, traits};
 use crate::event::{Event, ExitStatus, Kind, ProcessEvent};
 
 /// How the program ended.
@@ -123,35 +129,6 @@ pub fn attach(
     Ok(())
 }
 
-/// The calls that must stop for our own sake: those that change what we
-/// remember of tasks, and those that can make a child which we would not see
-/// (SECURITY.md, "`CLONE_UNTRACED`").
-fn add_own_stops(stopping: &mut Stopping) {
-    if stopping.is_empty() {
-        // Nothing will be judged or resolved; only children are followed.
-        return;
-    }
-    let untraced = libc::CLONE_UNTRACED as u64;
-    for nr in 0..HIGHEST_NUMBER {
-        let spec = Arch::NATIVE.spec(nr);
-        let own = match spec.name {
-            "clone" => {
-                let flag = Condition::new(0, untraced, Comparison::Ne, 0);
-                let mut predicate = Predicate::default();
-                predicate.or(flag.into_iter().collect());
-                predicate
-            }
-            "clone3" => Predicate::always(),
-            _ if spec.changes != Changes::Nothing => Predicate::always(),
-            _ => continue,
-        };
-        stopping.entry(nr).or_default().or_all(&own);
-    }
-}
-
-/// No architecture numbers its calls higher.
-const HIGHEST_NUMBER: u32 = 1024;
-
 /// How a task is traced, without what the configuration adds.
 const OPTIONS: c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACESECCOMP
@@ -176,6 +153,15 @@ struct Engine<'h> {
     scanning: bool,
     /// All tasks are being let go.
     leaving: bool,
+    /// Verdicts can deny.
+    binding: bool,
+    /// Somebody may write to memory of others: none is its task's own.
+    intruded: bool,
+    /// A call could not be protected, and that was told.
+    told_unprotected: bool,
+    turns: Turns,
+    /// Tasks of which no parent has told yet.
+    newborn: HashMap<pid_t, Stopped>,
     seq: u64,
     /// Calls under way that may change a root or a working directory. While
     /// there is one, nothing is remembered of where tasks stand.
@@ -186,7 +172,8 @@ impl<'h> Engine<'h> {
     fn new(handler: &'h mut dyn Handler, on_host_death: OnHostDeath, inbox: Arc<Inbox>) -> Self {
         let processes = handler.processes();
         let mut stopping = handler.stopping();
-        add_own_stops(&mut stopping);
+        let binding = handler.binding();
+        traits::add_own_stops(&mut stopping, binding);
         let exits = if processes { libc::PTRACE_O_TRACEEXIT } else { 0 };
         let death = if on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
         Self {
@@ -200,6 +187,11 @@ impl<'h> Engine<'h> {
             processes,
             scanning: false,
             leaving: false,
+            binding,
+            intruded: false,
+            told_unprotected: false,
+            turns: Turns::default(),
+            newborn: HashMap::new(),
             seq: 0,
             moving: 0,
         }
@@ -210,6 +202,7 @@ impl<'h> Engine<'h> {
     fn adopt_launched(&mut self, pid: pid_t) {
         let mut task = Task::new(pid);
         task.filtered = true;
+        task.space = Space::fresh();
         if self.processes {
             task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
@@ -243,11 +236,25 @@ impl<'h> Engine<'h> {
             match message {
                 Message::Leave => self.leave(),
                 Message::Found(pids) => self.attach_found(&pids),
+                Message::Overdue(number) => self.overdue(number),
             }
         }
     }
 
     fn stopped(&mut self, stop: Stopped, reason: Reason) {
+        let tid = stop.tid();
+        if let Some(task) = self.tasks.get_mut(&tid) {
+            if let Some(errand) = task.errand.take() {
+                return self.on_errand(stop, reason, errand);
+            }
+            if task.underway {
+                self.seen(tid);
+            }
+        } else if reason == Reason::Begun && !self.leaving {
+            // Its parent is stopped, about to tell of it.
+            self.newborn.insert(tid, stop);
+            return;
+        }
         match reason {
             Reason::Seccomp => self.filtered_call(stop),
             Reason::Call => self.plain_call(stop),
@@ -260,22 +267,14 @@ impl<'h> Engine<'h> {
         }
     }
 
-    /// The task, which may have stopped before its parent told of it.
+    /// The task; one of which nobody has told if it is not known.
     fn task(&mut self, tid: pid_t) -> &mut Task {
-        if !self.tasks.contains_key(&tid) {
-            let pid = procfs::thread_group(tid);
-            let mut task = Task::new(pid);
-            task.filtered = self.is_born_filtered(tid, pid);
-            self.tasks.insert(tid, task);
-        }
-        self.tasks.get_mut(&tid).expect("it has just been put in")
-    }
-
-    /// Whether a task that nobody told of has our filter: as its process or
-    /// its parent. A wrong "no" is set right at its first stop.
-    fn is_born_filtered(&self, tid: pid_t, pid: pid_t) -> bool {
-        let kin = if tid == pid { procfs::parent(tid) } else { pid };
-        self.root.is_some() || self.tasks.get(&kin).is_some_and(|task| task.filtered)
+        let launched = self.root.is_some();
+        self.tasks.entry(tid).or_insert_with(|| {
+            let mut task = Task::new(procfs::thread_group(tid));
+            task.filtered = launched;
+            task
+        })
     }
 
     /// Lets a stopped task go on, with a signal to deliver or 0: to its next
@@ -283,7 +282,8 @@ impl<'h> Engine<'h> {
     fn go_on(&mut self, stop: Stopped, signal: c_int) {
         let (tid, leaving) = (stop.tid(), self.leaving);
         let task = self.task(tid);
-        if leaving {
+        let protected = task.pending.as_ref().is_some_and(|pending| pending.protected.is_some());
+        if leaving && !protected {
             self.remove(tid);
             stop.detach(signal);
         } else if task.pending.is_some() || !task.filtered {
@@ -303,12 +303,29 @@ impl<'h> Engine<'h> {
         let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return self.go_on(stop, 0) };
         let child = message as pid_t;
         let parent = self.task(tid);
-        let (pid, filtered, exe) = (parent.pid, parent.filtered, parent.exe.clone());
-        let thread = procfs::is_thread_of(child, pid);
-        let mut task = self.tasks.remove(&child).unwrap_or_else(|| Task::new(if thread { pid } else { child }));
-        (task.filtered, task.exe) = (filtered, exe);
+        let (pid, thread) = (parent.pid, procfs::is_thread_of(child, parent.pid));
+        let mut task = Task::new(if thread { pid } else { child });
+        task.filtered = parent.filtered;
+        task.exe.clone_from(&parent.exe);
+        let shared = if thread { None } else { Some(Shared::by(tid, child)) };
+        match shared {
+            None | Some(Shared { memory: true, .. }) => task.space = parent.space.clone(),
+            Some(shared) => {
+                task.space = parent.space.forked();
+                if shared.anything() {
+                    parent.space.expose();
+                    task.space.expose();
+                }
+            }
+        }
+        if shared.is_some_and(|shared| shared.file_system) {
+            (parent.shares_file_system, task.shares_file_system) = (true, true);
+        }
         self.tasks.insert(child, task);
         self.tell(stop, ProcessEvent::Forked { child, thread });
+        if let Some(born) = self.newborn.remove(&child) {
+            self.begun(born);
+        }
     }
 
     fn executed(&mut self, stop: Stopped) {
@@ -323,11 +340,19 @@ impl<'h> Engine<'h> {
         }
         let task = self.task(tid);
         task.pid = tid;
-        task.forget();
+        task.renew();
+        // The registers are the new program's.
+        if let Some(pending) = &mut task.pending {
+            pending.protected = None;
+        }
+        let judged = task.executing.take();
         let previous_exe = std::mem::take(&mut task.exe);
         if self.processes {
             let exe = self.now_running(tid);
             self.task(tid).exe = exe;
+        }
+        if let Some(judged) = judged {
+            self.verify_program(tid, &judged);
         }
         self.tell(stop, ProcessEvent::Executed { previous_exe });
     }
@@ -385,6 +410,10 @@ impl<'h> Engine<'h> {
             self.handler.observe(Arc::new(event));
         }
         self.remove(tid);
+        // If it was about to tell of a child, nobody will.
+        for (_, born) in std::mem::take(&mut self.newborn) {
+            self.begun(born);
+        }
     }
 
     /// Forgets a task that is gone.
@@ -393,6 +422,9 @@ impl<'h> Engine<'h> {
         if let Some(pending) = task.pending.take() {
             self.over(tid, &pending);
         }
+        self.newborn.remove(&tid);
+        self.seen(tid);
+        self.end_turn(tid);
         Some(task)
     }
 

@@ -20,18 +20,26 @@ mod arch;
 mod bpf;
 mod descriptors;
 mod engine;
+mod errand;
 mod filter;
 mod inbox;
 mod launch;
+mod mappings;
 mod memory;
+mod pagemap;
+mod pins;
 mod procfs;
+mod protected;
+mod region;
 mod resolve;
 mod scan;
 mod selection;
 mod signals;
+mod space;
 mod stop;
 mod sys;
 mod task;
+mod traits;
 mod walk;
 
 use std::sync::Arc;
@@ -49,6 +57,9 @@ use crate::event::{Errno, Event};
 pub trait Handler {
     /// The calls that shall stop.
     fn stopping(&self) -> Stopping;
+
+    /// Whether any verdict can deny.
+    fn binding(&self) -> bool;
 
     /// Whether processes' coming and going is wanted.
     fn processes(&self) -> bool;
@@ -97,6 +108,8 @@ pub enum Notice {
 pub struct Interest {
     /// [`Handler::judge`] shall be asked at entry.
     pub judge: bool,
+    /// Its answer can deny.
+    pub binding: bool,
     /// [`Handler::observe`] shall be told at entry.
     pub observe: bool,
     /// [`Handler::observe`] shall be told at exit.

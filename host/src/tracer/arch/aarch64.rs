@@ -91,4 +91,14 @@ impl Registers {
         self.general.regs[..6].copy_from_slice(&args);
         self.number = Some(nr as c_int);
     }
+
+    /// Argument `index` of the call; no other convention has registers here.
+    pub(in crate::tracer) fn argument(&mut self, index: u8, _compat: bool) -> u64 {
+        self.general.regs[usize::from(index)]
+    }
+
+    /// Replaces it.
+    pub(in crate::tracer) fn set_argument(&mut self, index: u8, _compat: bool, value: u64) {
+        self.general.regs[usize::from(index)] = value;
+    }
 }

@@ -89,4 +89,32 @@ impl Registers {
         (self.0.rdi, self.0.rsi, self.0.rdx) = (args[0], args[1], args[2]);
         (self.0.r10, self.0.r8, self.0.r9) = (args[3], args[4], args[5]);
     }
+
+    fn place(&mut self, index: u8, compat: bool) -> &mut u64 {
+        let r = &mut self.0;
+        match (compat, index) {
+            (false, 0) => &mut r.rdi,
+            (false, 1) => &mut r.rsi,
+            (false, 2) => &mut r.rdx,
+            (false, 3) => &mut r.r10,
+            (false, 4) => &mut r.r8,
+            (false, _) => &mut r.r9,
+            (true, 0) => &mut r.rbx,
+            (true, 1) => &mut r.rcx,
+            (true, 2) => &mut r.rdx,
+            (true, 3) => &mut r.rsi,
+            (true, 4) => &mut r.rdi,
+            (true, _) => &mut r.rbp,
+        }
+    }
+
+    /// Argument `index` of the call, in i386's convention if `compat`.
+    pub(in crate::tracer) fn argument(&mut self, index: u8, compat: bool) -> u64 {
+        *self.place(index, compat)
+    }
+
+    /// Replaces it.
+    pub(in crate::tracer) fn set_argument(&mut self, index: u8, compat: bool, value: u64) {
+        *self.place(index, compat) = value;
+    }
 }

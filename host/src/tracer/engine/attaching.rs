@@ -82,6 +82,9 @@ impl Engine<'_> {
                     Ok(_) => {
                         let mut task = Task::new(pid);
                         task.interrupted = true;
+                        if let Some(sibling) = self.tasks.values().find(|other| other.pid == pid) {
+                            task.space = sibling.space.clone();
+                        }
                         if self.processes {
                             task.exe = procfs::process(pid).exe;
                         }
@@ -118,11 +121,24 @@ impl Engine<'_> {
             return;
         }
         self.leaving = true;
+        if let Some(tid) = self.turns.alone() {
+            self.end_turn(tid);
+        }
         self.handler.notice(&Notice::Leaving { threads: self.tasks.len() });
         for (tid, task) in &mut self.tasks {
             task.interrupted = true;
             // If it is gone already, wait says so.
             let _ = sys::ptrace(libc::PTRACE_INTERRUPT, *tid, 0, 0);
+        }
+        for (_, born) in std::mem::take(&mut self.newborn) {
+            born.detach(0);
+        }
+    }
+
+    /// A filter was installed in all threads of a process, or was not.
+    pub(super) fn installed(&mut self, pid: pid_t, result: i64) {
+        if result == 0 {
+            self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.filtered = true);
         }
     }
 

@@ -1,18 +1,25 @@
 //! What becomes of a call: entry, verdict, exit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use libc::pid_t;
+use libc::{c_int, pid_t};
 
 use super::Engine;
+use super::protection::Guarded;
+use super::turns::Manner;
 use crate::decode::{self, Arch, Changes, Memory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
 use crate::tracer::Interest;
 use crate::tracer::memory::TraceeMemory;
+use crate::tracer::pagemap::Settled;
+use crate::tracer::pins::Snapshot;
+use crate::tracer::protected::Protected;
 use crate::tracer::stop::{Asked, Gone, Moment, Stopped};
 use crate::tracer::sys::CallInfo;
 use crate::tracer::task::{Pending, Task};
+use crate::tracer::traits::Traits;
 
 impl Engine<'_> {
     /// A call that the filter chose.
@@ -44,54 +51,120 @@ impl Engine<'_> {
         }
     }
 
-    fn entry(&mut self, stop: Stopped, info: CallInfo) {
-        let memory = TraceeMemory(stop.tid());
+    /// A call that has not run. May be asked again about the same call.
+    pub(super) fn entry(&mut self, stop: Stopped, info: CallInfo) {
+        let tid = stop.tid();
+        let memory = TraceeMemory(tid);
+        let snapshot = Snapshot::new(&memory);
         let Some(arch) = Arch::from_audit(info.audit, info.nr as u32) else {
             // Numbers of an ABI that we do not know: nothing can be judged.
-            let _gone = stop.deny(libc::ENOSYS as u16);
-            return self.go_on(stop, 0);
+            return self.refuse(stop, libc::ENOSYS);
         };
-        let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &memory);
-        let spec = arch.spec(nr);
-        match Self::keep_children_traced(&stop, arch, spec, &info) {
+        let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
+        let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
+        match self.keep_children_traced(&stop, arch, spec, &info) {
             Ok(false) => {}
             Ok(true) | Err(Gone) => return self.go_on(stop, 0),
         }
+        if self.touches_region(tid, traits, &args) {
+            return self.refuse(stop, libc::EPERM);
+        }
         let interest = self.handler.interest(arch, nr, &args);
-        if interest == Interest::default() && spec.changes == Changes::Nothing {
+        if interest == Interest::default() && spec.changes == Changes::Nothing && !(self.binding && traits.matter()) {
             return self.go_on(stop, 0);
         }
-        let call = decode::decode(arch, nr, args, &memory);
-        let event = Arc::new(self.event(stop.tid(), Kind::Entry(call)));
+        if traits.exposes {
+            self.task(tid).space.expose();
+        }
+        let mut needs_region = interest.binding && self.needs_region(tid);
+        if needs_region && !self.has_region(tid) {
+            return self.send_for_region(stop, arch, info);
+        }
+        let call = decode::decode(arch, nr, args, &snapshot);
+        if interest.binding && !needs_region {
+            match self.settle(tid, &snapshot) {
+                Settled::Already => {}
+                // It may have changed before it was copied.
+                Settled::Copied => return self.entry(stop, info),
+                Settled::Shared if self.has_region(tid) => needs_region = true,
+                Settled::Shared => return self.send_for_region(stop, arch, info),
+            }
+        }
+        self.task(tid).through_others.store(false, Ordering::Relaxed);
+        let event = Arc::new(self.event(tid, Kind::Entry(call)));
+        let manner =
+            if self.binding { self.manner(tid, &event, traits, interest.binding) } else { Manner::Indifferent };
+        let Some(stop) = self.take_turn(stop, info, manner) else { return };
+        if manner == Manner::Intruding {
+            self.intruded = true;
+        }
         let denied = if interest.judge { self.handler.judge(&event) } else { None };
         if interest.observe || interest.exit {
             event.capture();
         }
-        self.carry_out(stop, &event, denied, interest, spec);
+        let mut protected = None;
+        let others = interest.binding && self.task(tid).through_others.load(Ordering::Relaxed);
+        if denied.is_none() && (needs_region || others) {
+            if !self.has_region(tid) {
+                self.end_turn(tid);
+                return self.send_for_region(stop, arch, info);
+            }
+            match self.guard(&stop, &event, &snapshot) {
+                Ok(Guarded::Protected(guarded)) => protected = Some(guarded),
+                Ok(Guarded::Refused) => {
+                    self.unprotected(tid);
+                    return self.refuse(stop, libc::EPERM);
+                }
+                Err(Gone) => return self.go_on(stop, 0),
+            }
+        }
+        if denied.is_none() && interest.binding && traits.executes().is_some_and(|index| event.path(index).is_some()) {
+            self.task(tid).executing = Some(event.clone());
+        }
+        self.carry_out(stop, &event, denied, interest, spec, protected);
         if interest.observe {
             self.handler.observe(event);
         }
     }
 
-    fn carry_out(&mut self, stop: Stopped, event: &Arc<Event>, denied: Option<Errno>, interest: Interest, spec: &Spec) {
+    /// Makes a call fail, whatever anybody says.
+    fn refuse(&mut self, stop: Stopped, errno: c_int) {
+        let _gone = stop.deny(errno as u16);
+        self.end_turn(stop.tid());
+        self.go_on(stop, 0);
+    }
+
+    fn carry_out(
+        &mut self,
+        stop: Stopped,
+        event: &Arc<Event>,
+        denied: Option<Errno>,
+        interest: Interest,
+        spec: &Spec,
+        protected: Option<Protected>,
+    ) {
+        let tid = stop.tid();
         if let Some(errno) = denied {
             let _gone = stop.deny(errno.raw());
-            let refused =
-                interest.exit.then(|| self.exit_event(stop.tid(), event, -i64::from(errno.raw()), 0, &NoMemory));
+            let refused = interest.exit.then(|| self.exit_event(tid, event, -i64::from(errno.raw()), 0, &NoMemory));
+            self.task(tid).underway = false;
+            self.end_turn(tid);
             self.go_on(stop, 0);
             if let Some(refused) = refused {
                 self.handler.observe(refused);
             }
             return;
         }
-        if interest.exit || spec.changes != Changes::Nothing {
+        let exclusive = self.has_turn(tid);
+        if interest.exit || spec.changes != Changes::Nothing || protected.is_some() || exclusive {
             if spec.changes == Changes::FileSystem {
                 self.moving += 1;
                 self.tasks.values_mut().for_each(Task::forget);
             }
-            let pending = Pending { entry: event.clone(), since: Instant::now(), wanted: interest.exit };
-            if let Some(lost) = self.task(stop.tid()).pending.replace(pending) {
-                self.over(stop.tid(), &lost);
+            let wanted = interest.exit;
+            let pending = Pending { entry: event.clone(), since: Instant::now(), wanted, protected, exclusive };
+            if let Some(lost) = self.task(tid).pending.replace(pending) {
+                self.over(tid, &lost);
             }
         }
         self.go_on(stop, 0);
@@ -99,6 +172,10 @@ impl Engine<'_> {
 
     fn exit(&mut self, stop: Stopped, result: i64) {
         let Some(pending) = self.task(stop.tid()).pending.take() else { return self.go_on(stop, 0) };
+        if let Some(protected) = &pending.protected {
+            Self::unguard(&stop, protected);
+        }
+        self.task(stop.tid()).executing = None;
         self.over(stop.tid(), &pending);
         if !pending.wanted {
             return self.go_on(stop, 0);
@@ -113,6 +190,9 @@ impl Engine<'_> {
     /// changed is to be learned anew. Roots and working directories can be
     /// shared (`CLONE_FS`), also with a task that is gone.
     pub(super) fn over(&mut self, tid: pid_t, pending: &Pending) {
+        if pending.exclusive {
+            self.end_turn(tid);
+        }
         match pending.changes() {
             Changes::Nothing => {}
             Changes::Credentials => {
@@ -145,7 +225,7 @@ impl Engine<'_> {
     }
 
     /// Sees to it that a new child is traced. True if the call was denied.
-    fn keep_children_traced(stop: &Stopped, arch: Arch, spec: &Spec, info: &CallInfo) -> Asked<bool> {
+    fn keep_children_traced(&mut self, stop: &Stopped, arch: Arch, spec: &Spec, info: &CallInfo) -> Asked<bool> {
         let untraced = libc::CLONE_UNTRACED as u64;
         match spec.name {
             "clone" if info.args[0] & untraced != 0 => {
@@ -157,12 +237,19 @@ impl Engine<'_> {
                 Ok(true)
             }
             "clone3" => {
+                let tid = stop.tid();
+                let memory = TraceeMemory(tid);
+                let snapshot = Snapshot::new(&memory);
                 let mut flags = [0; 8];
-                TraceeMemory(stop.tid()).read(info.args[0], &mut flags);
-                if u64::from_le_bytes(flags) & untraced == 0 {
-                    return Ok(false);
+                snapshot.read(info.args[0], &mut flags);
+                let stays = self.task(tid).space.is_alone() && !self.intruded;
+                if stays && self.settle(tid, &snapshot) != Settled::Shared {
+                    snapshot.read(info.args[0], &mut flags);
+                    if u64::from_le_bytes(flags) & untraced == 0 {
+                        return Ok(false);
+                    }
                 }
-                // C libraries fall back to clone, whose flag can be cleared.
+                // C libraries fall back to clone, whose flags are in a register.
                 stop.deny(libc::ENOSYS as u16)?;
                 Ok(true)
             }
