@@ -263,7 +263,7 @@ impl<'h> Engine<'h> {
             Reason::Exiting => self.exiting(stop),
             Reason::Begun => self.begun(stop),
             Reason::GroupStop(signal) => self.group_stop(stop, signal),
-            Reason::Signal(signal) => self.go_on(stop, signal),
+            Reason::Signal(signal) => self.signalled(stop, signal),
         }
     }
 
@@ -283,10 +283,10 @@ impl<'h> Engine<'h> {
         let (tid, leaving) = (stop.tid(), self.leaving);
         let task = self.task(tid);
         let protected = task.pending.as_ref().is_some_and(|pending| pending.protected.is_some());
-        if leaving && !protected {
+        if leaving && !protected && task.faked.is_none() {
             self.remove(tid);
             stop.detach(signal);
-        } else if task.pending.is_some() || !task.filtered {
+        } else if task.pending.is_some() || task.faked.is_some() || !task.filtered {
             stop.resume_to_call(signal);
         } else {
             stop.resume(signal);
@@ -341,6 +341,7 @@ impl<'h> Engine<'h> {
         let task = self.task(tid);
         task.pid = tid;
         task.renew();
+        task.sets_up = false;
         // The registers are the new program's.
         if let Some(pending) = &mut task.pending {
             pending.protected = None;

@@ -78,8 +78,8 @@ pub(super) struct Status {
     pub(super) tracer: pid_t,
     /// Effective user.
     pub(super) user: u32,
-    /// A signal that it does not block is pending.
-    pub(super) signal_awaits: bool,
+    ignored: u64,
+    caught: u64,
     state: u8,
     kernel: bool,
 }
@@ -100,12 +100,20 @@ impl Status {
             name: field("Name:").unwrap_or_default().to_owned(),
             tracer: number("TracerPid:").unwrap_or(0),
             user: field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX),
-            signal_awaits: (signals("SigPnd:") | signals("ShdPnd:")) & !signals("SigBlk:") != 0,
+            ignored: signals("SigIgn:"),
+            caught: signals("SigCgt:"),
             state: field("State:").and_then(|state| state.bytes().next()).unwrap_or(b'?'),
             // "Kthread" is there since Linux 6.8; before, only what lives in
             // the kernel has no memory of its own.
             kernel: field("Kthread:").map_or_else(|| field("VmSize:").is_none(), |kernel| kernel == "1"),
         })
+    }
+
+    /// It ignores a signal: by choice, or by default (signal(7)).
+    pub(super) fn ignores(&self, signal: libc::c_int) -> bool {
+        let bit = 1u64.checked_shl((signal - 1) as u32).unwrap_or(0);
+        let by_default = matches!(signal, libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT);
+        self.ignored & bit != 0 || (by_default && self.caught & bit == 0)
     }
 
     /// It has ended, and perhaps waits for its parent.

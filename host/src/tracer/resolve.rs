@@ -153,7 +153,9 @@ pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
     let mut digits = [0; 16];
     write!(&mut digits[..15], "{}", fd.as_raw_fd()).expect("a descriptor has at most ten digits");
     let name = CStr::from_bytes_until_nul(&digits).expect("the last byte is NUL");
-    read_link(own.as_raw_fd(), name)
+    // Not the kernel's error for the name that was followed: it followed it.
+    // A name longer than `PATH_MAX` has ENAMETOOLONG here.
+    read_link(own.as_raw_fd(), name).map_err(|error| io::Error::other(format!("no name: {error}")))
 }
 
 /// The content of a link. Most are short, so that a whole page need not be

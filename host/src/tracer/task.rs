@@ -10,6 +10,7 @@ use std::time::Instant;
 use bstr::BString;
 use libc::pid_t;
 
+use super::arch::Registers;
 use super::descriptors::Kept;
 use super::errand::Errand;
 use super::pagemap::{Pagemap, Settled};
@@ -43,6 +44,11 @@ pub(super) struct Task {
     /// A call of it was judged and let go unprotected, and may not have read
     /// its names and its memory yet.
     pub(super) underway: bool,
+    /// It is made to run a call that does nothing instead of its own.
+    pub(super) faked: Option<Faked>,
+    /// It sets up a container, and is not judged until it executes the
+    /// program.
+    pub(super) sets_up: bool,
     /// It runs calls of ours.
     pub(super) errand: Option<Errand>,
     /// The program that it was allowed to execute.
@@ -56,6 +62,14 @@ pub(super) struct Task {
     pub(super) through_others: Arc<AtomicBool>,
     pagemap: Option<Pagemap>,
     view: Arc<View>,
+}
+
+/// A call that was refused, while another runs in its place.
+#[derive(Debug)]
+pub(super) struct Faked {
+    /// Registers at entry.
+    pub(super) registers: Registers,
+    pub(super) result: i64,
 }
 
 /// A call between entry and exit.
@@ -101,6 +115,8 @@ impl Task {
             shares_file_system: false,
             underway: false,
             errand: None,
+            faked: None,
+            sets_up: false,
             executing: None,
             exe: BString::default(),
             end_told: false,

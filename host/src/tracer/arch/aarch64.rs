@@ -84,6 +84,12 @@ impl Registers {
         self.general.regs[8] = nr;
     }
 
+    /// Makes the call at whose entry the task is stopped another one, with the
+    /// same arguments.
+    pub(in crate::tracer) fn set_number(&mut self, nr: u64) {
+        self.number = Some(nr as c_int);
+    }
+
     /// Makes the call at whose entry the task is stopped, or that it is about
     /// to make, another one.
     pub(in crate::tracer) fn set_call(&mut self, nr: u64, args: [u64; 6]) {

@@ -81,6 +81,12 @@ impl Registers {
         self.0.orig_rax = NO_CALL;
     }
 
+    /// Makes the call at whose entry the task is stopped another one, with the
+    /// same arguments.
+    pub(in crate::tracer) fn set_number(&mut self, nr: u64) {
+        self.0.orig_rax = nr;
+    }
+
     /// Makes the 64-bit call at whose entry the task is stopped, or that it is
     /// about to make, another one.
     pub(in crate::tracer) fn set_call(&mut self, nr: u64, args: [u64; 6]) {

@@ -3,11 +3,13 @@
 //! A task that is interrupted by us in a blocking call must not notice. The
 //! kernel restarts most calls by itself; a few answer `EINTR` instead
 //! (signal(7), "Interruption of system calls … by stop signals"), and those
-//! are made again here.
+//! are made again here. The same holds for signals that a task ignores: the
+//! kernel drops them unless the task is traced.
 
-use libc::pid_t;
+use libc::{c_int, pid_t};
 
 use super::{Engine, TraceError};
+use crate::decode::Arch;
 use crate::tracer::procfs::{self, Status};
 use crate::tracer::selection::{self, Selection};
 use crate::tracer::stop::Stopped;
@@ -53,13 +55,25 @@ impl Engine<'_> {
         let (mut processes, mut threads) = (0, 0);
         for pid in pids {
             match self.seize(*pid) {
-                Ok(0) | Err(Skipped::Vanished) => {}
-                Ok(count) => (processes, threads) = (processes + 1, threads + count),
+                Ok(0) | Err(Skipped::Vanished | Skipped::Ended) => {}
+                Ok(count) => {
+                    (processes, threads) = (processes + 1, threads + count);
+                    self.spare_set_up(*pid);
+                }
                 Err(why) => self.skipped(*pid, why),
             }
         }
         if processes > 0 {
             self.handler.notice(&Notice::Attached { processes, threads });
+        }
+    }
+
+    /// A container's first process, found while a runtime still sets the
+    /// container up, is not judged before it executes the program.
+    fn spare_set_up(&mut self, pid: pid_t) {
+        let sets_up = Status::of(pid).is_some_and(|status| status.parent == 0 && status.name.starts_with("runc:["));
+        if sets_up {
+            self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.sets_up = true);
         }
     }
 
@@ -142,22 +156,56 @@ impl Engine<'_> {
         }
     }
 
-    /// Lets a task that we interrupted make the call again that answered
-    /// `EINTR` for our sake alone.
+    /// Lets a task that we interrupted go on as if nothing had been.
     pub(super) fn mend(&mut self, stop: &Stopped) {
-        if !self.task(stop.tid()).interrupted {
-            return;
+        if self.task(stop.tid()).interrupted {
+            restart(stop);
         }
-        let Ok(mut registers) = stop.registers() else { return };
-        let Some(nr) = registers.number() else { return };
-        // close(2) has closed its descriptor, whatever it answers.
-        if registers.result() != -i64::from(libc::EINTR) || nr == libc::SYS_close as u64 {
-            return;
+    }
+
+    /// A signal is about to be delivered. One that is ignored would not have
+    /// woken a task without a tracer.
+    pub(super) fn signalled(&mut self, stop: Stopped, signal: c_int) {
+        if was_interrupted(&stop) && Status::of(stop.tid()).is_some_and(|status| status.ignores(signal)) {
+            restart(&stop);
         }
-        if Status::of(stop.tid()).is_some_and(|status| !status.signal_awaits) {
-            registers.call_again(nr);
-            // If it is gone, wait says so.
-            let _ = stop.set_registers(&registers);
-        }
+        self.go_on(stop, signal);
+    }
+}
+
+/// Whether a call answers `EINTR` by itself when something has woken it, where
+/// others are restarted by the kernel if no handler runs (signal(7); the
+/// sources have `-EINTR` where others have `-ERESTARTNOHAND`). Not so close(2),
+/// which has closed its descriptor whatever it answers.
+fn is_frail(nr: u64) -> bool {
+    let waits = ["epoll_wait", "epoll_pwait", "epoll_pwait2", "rt_sigtimedwait", "semop", "semtimedop"];
+    let polls = ["io_getevents", "io_pgetevents", "io_uring_enter", "ppoll", "pselect6", "futex", "read"];
+    let sockets =
+        ["accept", "accept4", "connect", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg"];
+    let name = Arch::NATIVE.spec(nr as u32).name;
+    [&waits[..], &polls, &sockets].concat().contains(&name)
+}
+
+/// `include/linux/errno.h`: what a call answers that is to be made again
+/// unless a handler runs, who sees `EINTR` then. Never seen by a program.
+const ERESTARTNOHAND: i64 = 514;
+
+/// Whether it has just come out of one of those calls with `EINTR`.
+fn was_interrupted(stop: &Stopped) -> bool {
+    stop.registers().is_ok_and(|registers| {
+        registers.result() == -i64::from(libc::EINTR)
+            && registers.number().is_some_and(is_frail)
+    })
+}
+
+/// Makes the kernel restart such a call. A signal is pending or was, so that
+/// it looks at the result before it goes back to the program.
+fn restart(stop: &Stopped) {
+    if was_interrupted(stop)
+        && let Ok(mut registers) = stop.registers()
+    {
+        registers.set_result(-ERESTARTNOHAND);
+        // If it is gone, wait says so.
+        let _ = stop.set_registers(&registers);
     }
 }

@@ -18,7 +18,7 @@ use crate::tracer::pins::Snapshot;
 use crate::tracer::protected::Protected;
 use crate::tracer::stop::{Asked, Gone, Moment, Stopped};
 use crate::tracer::sys::CallInfo;
-use crate::tracer::task::{Pending, Task};
+use crate::tracer::task::{Faked, Pending, Task};
 use crate::tracer::traits::Traits;
 
 impl Engine<'_> {
@@ -43,7 +43,13 @@ impl Engine<'_> {
                 self.entry(stop, info);
             }
             Ok(Some(Moment::Exit(result))) => {
-                self.task(stop.tid()).inside = false;
+                let task = self.task(stop.tid());
+                task.inside = false;
+                if let Some(mut faked) = task.faked.take() {
+                    faked.registers.set_result(faked.result);
+                    let _gone = stop.set_registers(&faked.registers);
+                    return self.go_on(stop, 0);
+                }
                 self.mend(&stop);
                 self.exit(stop, result);
             }
@@ -54,6 +60,9 @@ impl Engine<'_> {
     /// A call that has not run. May be asked again about the same call.
     pub(super) fn entry(&mut self, stop: Stopped, info: CallInfo) {
         let tid = stop.tid();
+        if self.task(tid).sets_up {
+            return self.go_on(stop, 0);
+        }
         let memory = TraceeMemory(tid);
         let snapshot = Snapshot::new(&memory);
         let Some(arch) = Arch::from_audit(info.audit, info.nr as u32) else {
@@ -63,8 +72,9 @@ impl Engine<'_> {
         let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
         let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
         match self.keep_children_traced(&stop, arch, spec, &info) {
-            Ok(false) => {}
-            Ok(true) | Err(Gone) => return self.go_on(stop, 0),
+            Ok(None) => {}
+            Ok(Some(errno)) => return self.refuse(stop, errno),
+            Err(Gone) => return self.go_on(stop, 0),
         }
         if self.touches_region(tid, traits, &args) {
             return self.refuse(stop, libc::EPERM);
@@ -128,10 +138,30 @@ impl Engine<'_> {
     }
 
     /// Makes a call fail, whatever anybody says.
-    fn refuse(&mut self, stop: Stopped, errno: c_int) {
-        let _gone = stop.deny(errno as u16);
+    pub(super) fn refuse(&mut self, stop: Stopped, errno: c_int) {
+        self.deny(&stop, errno);
         self.end_turn(stop.tid());
         self.go_on(stop, 0);
+    }
+
+    /// Makes a call fail, unrun. Where our filter stopped it the kernel skips
+    /// it when told so. At a plain stop it asks other filters first, which do
+    /// not know number -1 and may kill; so a call is put in its place that
+    /// every filter allows (`seccomp(2)`, strict mode) and that fails at once.
+    fn deny(&mut self, stop: &Stopped, errno: c_int) {
+        let result = -i64::from(errno);
+        if self.task(stop.tid()).filtered {
+            let _gone = stop.skip(result);
+            return;
+        }
+        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return };
+        let arch = Arch::from_audit(info.audit, info.nr as u32);
+        let (Some(nr), Ok(registers)) = (arch.unwrap_or(Arch::NATIVE).number("read"), stop.registers()) else { return };
+        let mut replaced = registers.clone();
+        replaced.set_number(u64::from(nr));
+        replaced.set_argument(0, arch == Some(Arch::X86), u64::MAX);
+        let _gone = stop.set_registers(&replaced);
+        self.task(stop.tid()).faked = Some(Faked { registers, result });
     }
 
     fn carry_out(
@@ -145,7 +175,7 @@ impl Engine<'_> {
     ) {
         let tid = stop.tid();
         if let Some(errno) = denied {
-            let _gone = stop.deny(errno.raw());
+            self.deny(&stop, c_int::from(errno.raw()));
             let refused = interest.exit.then(|| self.exit_event(tid, event, -i64::from(errno.raw()), 0, &NoMemory));
             self.task(tid).underway = false;
             self.end_turn(tid);
@@ -224,17 +254,23 @@ impl Engine<'_> {
         Arc::new(event)
     }
 
-    /// Sees to it that a new child is traced. True if the call was denied.
-    fn keep_children_traced(&mut self, stop: &Stopped, arch: Arch, spec: &Spec, info: &CallInfo) -> Asked<bool> {
+    /// Sees to it that a new child is traced, or says what the call must fail
+    /// with.
+    fn keep_children_traced(
+        &mut self,
+        stop: &Stopped,
+        arch: Arch,
+        spec: &Spec,
+        info: &CallInfo,
+    ) -> Asked<Option<c_int>> {
         let untraced = libc::CLONE_UNTRACED as u64;
         match spec.name {
             "clone" if info.args[0] & untraced != 0 => {
                 if arch == Arch::NATIVE {
                     stop.set_first_argument(info.args[0] & !untraced)?;
-                    return Ok(false);
+                    return Ok(None);
                 }
-                stop.deny(libc::EPERM as u16)?;
-                Ok(true)
+                Ok(Some(libc::EPERM))
             }
             "clone3" => {
                 let tid = stop.tid();
@@ -246,14 +282,13 @@ impl Engine<'_> {
                 if stays && self.settle(tid, &snapshot) != Settled::Shared {
                     snapshot.read(info.args[0], &mut flags);
                     if u64::from_le_bytes(flags) & untraced == 0 {
-                        return Ok(false);
+                        return Ok(None);
                     }
                 }
                 // C libraries fall back to clone, whose flags are in a register.
-                stop.deny(libc::ENOSYS as u16)?;
-                Ok(true)
+                Ok(Some(libc::ENOSYS))
             }
-            _ => Ok(false),
+            _ => Ok(None),
         }
     }
 }

@@ -125,8 +125,7 @@ impl Engine<'_> {
             Ok(()) => stop.resume_to_call(0),
             Err(Gone) => {
                 self.unprotected(tid);
-                let _gone = stop.deny(libc::EPERM as u16);
-                self.go_on(stop, 0);
+                self.refuse(stop, libc::EPERM);
             }
         }
     }
