@@ -456,7 +456,8 @@ impl<'h> Engine<'h> {
             return self.go_on(stop, 0);
         }
         self.mend(&stop);
-        self.task(stop.tid()).interrupted = false;
+        let task = self.task(stop.tid());
+        (task.interrupted, task.was_stopped) = (false, true);
         let from_terminal = matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
         let with_us = self.root == Some(stop.tid())
             && nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(stop.tid()))) == Ok(nix::unistd::getpgrp());

@@ -38,6 +38,8 @@ pub(super) struct Task {
     pub(super) inside: bool,
     /// We have asked it to stop, and it has not yet.
     pub(super) interrupted: bool,
+    /// It has been in a group-stop, and SIGCONT has not been delivered since.
+    pub(super) was_stopped: bool,
     /// What it shares with others.
     pub(super) space: Space,
     /// It shares its working directory with another process.
@@ -116,6 +118,7 @@ impl Task {
             filtered: false,
             inside: false,
             interrupted: false,
+            was_stopped: false,
             space: Space::unknown(),
             shares_file_system: false,
             underway: false,

@@ -190,6 +190,10 @@ impl Engine<'_> {
     /// A signal is about to be delivered. One that is ignored would not have
     /// woken a task without a tracer.
     pub(super) fn signalled(&mut self, stop: Stopped, signal: c_int) {
+        // The one that ends a stop has woken it: so has the stop.
+        if signal == libc::SIGCONT && std::mem::take(&mut self.task(stop.tid()).was_stopped) {
+            return self.go_on(stop, signal);
+        }
         if was_interrupted(&stop) && Status::of(stop.tid()).is_some_and(|status| status.ignores(signal)) {
             restart(&stop);
         }
