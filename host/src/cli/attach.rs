@@ -116,8 +116,10 @@ fn user(text: &str) -> anyhow::Result<u32> {
 pub(super) fn run(args: &Attach) -> ExitCode {
     let prepared = signals(Role::Guest).and_then(|signals| {
         let selection = args.targets.selection()?;
-        let options = Options { inject_filter: args.inject_filter, ..args.on_host_death.options(args.inject_filter)? };
+        let mut options = args.on_host_death.options(args.inject_filter)?;
         let dispatcher = args.output.dispatcher(args.plugins.load()?, &[])?;
+        options.inject_filter = args.inject_filter;
+        options.own_files = Some(args.output.files().chain(args.plugins.files()).collect());
         Ok((signals, selection, options, dispatcher))
     });
     match prepared {

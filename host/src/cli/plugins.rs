@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -96,6 +97,15 @@ pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
 }
 
 impl PluginOptions {
+    /// The plugins' files, and where their compiled code is kept.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let plugins = self.plugins.iter().filter_map(|named| match &named.reference {
+            PluginRef::Path(file) => Some(file.clone()),
+            PluginRef::Builtin(_) => None,
+        });
+        plugins.chain(Cache::of_user().map(|cache| cache.directory().to_owned()))
+    }
+
     /// Loads and configures all of them.
     pub(super) fn load(&self) -> anyhow::Result<Vec<Plugin>> {
         let runtime = runtime(Metering::Clock)?;

@@ -55,6 +55,15 @@ pub(super) struct OutputOptions {
 }
 
 impl OutputOptions {
+    /// The files that are written.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let alerts = match &self.alerts {
+            Destination::File(file) => Some(file.clone()),
+            _ => None,
+        };
+        alerts.into_iter().chain(self.record.clone())
+    }
+
     /// The plugins with these outputs.
     pub(super) fn dispatcher(&self, plugins: Vec<Plugin>, command: &[OsString]) -> anyhow::Result<Dispatcher> {
         dispatcher(plugins, Stopping::new(), &self.alerts, self.record.as_deref(), command)
@@ -86,14 +95,15 @@ impl OnHostDeath {
         // With the first process of a PID namespace the others end.
         let guarded = need && matches!(self, Self::Continue) && std::process::id() != 1;
         let guardian = guarded.then(Guardian::start).transpose().context("cannot start the guardian")?;
-        Ok(Options { on_host_death: self.into(), guardian, inject_filter: false })
+        Ok(Options { on_host_death: self.into(), guardian, ..Options::default() })
     }
 }
 
 pub(super) fn run(args: &Run) -> ExitCode {
     let prepared = signals(Role::Wrapper).and_then(|signals| {
-        let options = args.on_host_death.options(true)?;
+        let mut options = args.on_host_death.options(true)?;
         let dispatcher = args.output.dispatcher(args.plugins.load()?, &args.command)?;
+        options.own_files = Some(args.output.files().chain(args.plugins.files()).collect());
         Ok((signals, options, dispatcher))
     });
     match prepared {

@@ -29,6 +29,11 @@ pub struct Cache {
 const MAX_CODE: u64 = 256 << 20;
 
 impl Cache {
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The user's cache, `$XDG_CACHE_HOME/tracegate` or `~/.cache/tracegate`;
     /// `/var/cache/tracegate` for a user without a home. `None` if it cannot
     /// be made safe: then code is compiled at each start.

@@ -17,13 +17,14 @@ pub(super) use passing::take_over;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::turns::Turns;
 use bstr::BString;
 use libc::{c_int, pid_t};
 
-use super::filter;
+use super::guard::{self, Echoes, Own};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
@@ -33,6 +34,7 @@ use super::space::{Shared, Space};
 use super::stop::{Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
 use super::{Handler, Signals, procfs, scan, signals, sys, traits};
+use super::{filter, filters};
 use crate::event::{Event, ExitStatus, Kind, ProcessEvent};
 
 /// How the program ended.
@@ -58,6 +60,9 @@ pub struct Options {
     /// Installs the filter in programs that are attached to, so that calls
     /// which nobody wants do not stop.
     pub inject_filter: bool,
+    /// The host's own files, which no program may change. None if the host
+    /// does not protect itself.
+    pub own_files: Option<Vec<PathBuf>>,
 }
 
 /// Tracing failed.
@@ -99,9 +104,9 @@ pub fn run(
     signals::prepare().map_err(kernel("set up signals"))?;
     signals::leave_keyboard_to_program().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
-    let mut engine = Engine::new(handler, options, inbox);
+    let mut engine = Engine::new(handler, options, &Role::Wrapper.taken(), inbox);
     let launched = launch::launch(program, &engine.filter, engine.options)?;
-    signals::forward_to(launched.pid).map_err(kernel("start the signal thread"))?;
+    signals::forward_to(launched.pid, engine.echoes.clone()).map_err(kernel("start the signal thread"))?;
     engine.adopt_launched(launched.pid);
     let ended = engine.run().map_err(kernel("wait for the program"))?;
     finish(launched, ended)
@@ -134,7 +139,7 @@ pub fn attach(
     signals::prepare().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
     let leave = inbox.clone();
-    let mut engine = Engine::new(handler, options, inbox.clone());
+    let mut engine = Engine::new(handler, options, &Role::Guest.taken(), inbox.clone());
     signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
     engine.attach(selection)?;
     if let Selection::All(filters, interval) = selection {
@@ -165,6 +170,9 @@ struct Engine<'h> {
     to_filter: HashSet<pid_t>,
     inject: bool,
     guardian: Option<Guardian>,
+    /// What is ours, if we protect it.
+    own: Option<Own>,
+    echoes: Arc<Echoes>,
     /// Tasks were let go that cannot be without a tracer: the guardian stays.
     abandons: bool,
     /// We stand in for a host that is dead: all tasks have its filter.
@@ -194,10 +202,16 @@ struct Engine<'h> {
 }
 
 impl<'h> Engine<'h> {
-    fn new(handler: &'h mut dyn Handler, options: Options, inbox: Arc<Inbox>) -> Self {
+    fn new(handler: &'h mut dyn Handler, options: Options, taken: &[c_int], inbox: Arc<Inbox>) -> Self {
         let processes = handler.processes();
         let mut stopping = handler.stopping();
         let binding = handler.binding();
+        let own = options.own_files.map(|files| Own::new(&files, taken));
+        for guarded in own.as_ref().map(guard::stopping).into_iter().chain(binding.then(filters::stopping)) {
+            for (nr, predicate) in guarded {
+                stopping.entry(nr).or_default().or_all(&predicate);
+            }
+        }
         traits::add_own_stops(&mut stopping, binding, processes);
         let exits = if processes { libc::PTRACE_O_TRACEEXIT } else { 0 };
         let death = if options.on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
@@ -210,6 +224,8 @@ impl<'h> Engine<'h> {
             to_filter: HashSet::new(),
             inject: options.inject_filter,
             guardian: options.guardian,
+            own,
+            echoes: Arc::default(),
             abandons: false,
             passing: false,
             root: None,

@@ -22,6 +22,8 @@ mod descriptors;
 mod engine;
 mod errand;
 mod filter;
+mod filters;
+mod guard;
 mod guardian;
 mod inbox;
 mod launch;

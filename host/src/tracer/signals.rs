@@ -11,9 +11,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use super::guard::Echoes;
 use libc::{c_int, pid_t, sigset_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
 
@@ -35,6 +36,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Signals that we take for the program: passed on, or ignored because it
+    /// gets them too.
+    pub(super) fn taken(self) -> Vec<c_int> {
+        match self {
+            Self::Wrapper => IGNORED.iter().chain(&FORWARDED).map(|signal| *signal as c_int).collect(),
+            Self::Guest => Vec::new(),
+        }
+    }
+
     fn signals(self) -> SigSet {
         match self {
             Self::Wrapper => FORWARDED.into_iter().collect(),
@@ -183,8 +193,9 @@ pub(super) unsafe fn restore_in_child() {
     }
 }
 
-/// Passes supervisor's signals on to `pid` for as long as it lives.
-pub(super) fn forward_to(pid: pid_t) -> io::Result<()> {
+/// Passes supervisor's signals on to `pid` for as long as it lives. Not those
+/// that the program has sent to a group in which we are: it has them.
+pub(super) fn forward_to(pid: pid_t, echoes: Arc<Echoes>) -> io::Result<()> {
     // SAFETY: a new descriptor that belongs to nobody else.
     let pidfd = unsafe {
         match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
@@ -193,8 +204,10 @@ pub(super) fn forward_to(pid: pid_t) -> io::Result<()> {
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        while let Ok(got) = Role::Wrapper.signals().wait() {
-            let number = got as c_int;
+        while let Some((number, code, sender)) = next_signal(Role::Wrapper) {
+            if echoes.is_echo(number, code, sender) {
+                continue;
+            }
             match &pidfd {
                 // SAFETY: a system call on numbers and a null pointer.
                 Some(pidfd) => unsafe {
@@ -209,6 +222,24 @@ pub(super) fn forward_to(pid: pid_t) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Waits for a signal: its number, how it was sent (`si_code`), and by whom.
+/// None if the kernel does not let us wait.
+fn next_signal(role: Role) -> Option<(c_int, c_int, pid_t)> {
+    let signals = role.signals();
+    loop {
+        // SAFETY: the kernel fills the structure, integers only; `si_pid` is
+        // read as such whatever the signal.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            match libc::sigwaitinfo(signals.as_ref(), &raw mut info) {
+                -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                -1 => return None,
+                number => return Some((number, info.si_code, info.si_pid())),
+            }
+        }
+    }
 }
 
 /// Stops this process as a terminal's stop signal would have, so that a shell

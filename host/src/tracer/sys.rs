@@ -220,6 +220,13 @@ pub(super) fn set_descriptor_limit(pid: pid_t, soft: u64) {
     }
 }
 
+/// Sends a signal to a process (kill(2)).
+pub(super) fn signal_process(pid: pid_t, signal: c_int) {
+    // SAFETY: a system call on numbers. If the process is gone there is
+    // nothing to do.
+    unsafe { libc::kill(pid, signal) };
+}
+
 /// Sends a signal to one thread of a process (tgkill(2)).
 pub(super) fn signal_thread(pid: pid_t, tid: pid_t, signal: c_int) {
     // SAFETY: a system call on numbers. If the thread is gone there is nothing

@@ -14,12 +14,14 @@ use crate::decode::{self, Arch, Changes, Memory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
 use crate::tracer::Interest;
 use crate::tracer::filter::MARK;
+use crate::tracer::filters::{self, Filter};
+use crate::tracer::guard::{self, Verdict};
 use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::Snapshot;
 use crate::tracer::protected::Protected;
 use crate::tracer::stop::{Gone, Moment, Stopped};
-use crate::tracer::sys::CallInfo;
+use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::task::{Faked, Pending, Task};
 use crate::tracer::traits::{Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
 
@@ -98,8 +100,14 @@ impl Engine<'_> {
             // That is what the kernel will read.
             args[0] = address;
         }
-        let interest = self.handler.interest(arch, nr, &args);
+        let mut interest = self.handler.interest(arch, nr, &args);
+        let aimed = self.own.as_ref().is_some_and(|own| own.concerns(spec.name));
+        let filter = self.binding && matches!(spec.name, "seccomp" | "prctl");
+        // Names of our files must stay what they are, as any that are judged.
+        interest.binding |= aimed && self.binding && self.own.as_ref().is_some_and(|own| own.concerns_files(spec.name));
         if interest == Interest::default()
+            && !aimed
+            && !filter
             && lent.is_none()
             && spec.changes == Changes::Nothing
             && !(self.binding && traits.matter())
@@ -141,7 +149,18 @@ impl Engine<'_> {
         if manner == Manner::Intruding {
             self.intruded = true;
         }
+        if filter && let Some(errno) = Self::installs_listener(&event, &snapshot) {
+            return self.refuse(stop, c_int::from(errno.raw()));
+        }
         let denied = if interest.judge { self.handler.judge(&event) } else { None };
+        let stop = if aimed && denied.is_none() {
+            match self.fend_off(stop, &event) {
+                Some(stop) => stop,
+                None => return,
+            }
+        } else {
+            stop
+        };
         if interest.observe || interest.exit {
             event.capture();
         }
@@ -168,6 +187,39 @@ impl Engine<'_> {
         if interest.observe {
             self.handler.observe(event);
         }
+    }
+
+    /// The errno of a call that would install a filter which takes calls away
+    /// from us.
+    fn installs_listener(event: &Event, memory: &dyn Memory) -> Option<Errno> {
+        match filters::judge(event.call()?, memory).0 {
+            Filter::Refused(errno) => Some(errno),
+            _ => None,
+        }
+    }
+
+    /// Keeps a call away from the host itself. The stop, if the call may run.
+    fn fend_off(&mut self, stop: Stopped, event: &Event) -> Option<Stopped> {
+        let own = self.own.as_ref()?;
+        match guard::judge(own, event) {
+            Verdict::Pass => return Some(stop),
+            Verdict::Echo(echo) => {
+                self.echoes.note(echo);
+                return Some(stop);
+            }
+            Verdict::Refuse(errno) => self.refuse(stop, c_int::from(errno.raw())),
+            Verdict::PassOn(signal) => {
+                if let Some(root) = self.root {
+                    sys::signal_process(root, signal);
+                }
+                self.refuse(stop, 0);
+            }
+            Verdict::Instead(broadcast) => {
+                broadcast.deliver(|pid| sys::signal_process(pid, broadcast.signal()));
+                self.refuse(stop, 0);
+            }
+        }
+        None
     }
 
     /// Makes a call fail, whatever anybody says.
