@@ -77,7 +77,7 @@ fn clone(
 }
 
 /// All pending signals of these two kinds, taken.
-fn signals(child: pid_t) -> String {
+fn taken(child: pid_t) -> String {
     let set = 1u64 << (libc::SIGCHLD - 1) | 1u64 << (libc::SIGUSR1 - 1);
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let mut told = String::new();
@@ -101,7 +101,7 @@ fn reap(child: pid_t) -> String {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let plain = crate::sys::told(call!(SYS_waitid, libc::P_PID, child, &raw mut info, options, 0));
     let ended = wait(child);
-    format!("wait without __WALL {plain}, {ended}, signals{}", signals(child))
+    format!("wait without __WALL {plain}, {ended}, signals{}", taken(child))
 }
 
 fn block_signals() {
@@ -140,7 +140,10 @@ fn every_combination(asker: c_int, answered: c_int) {
             let chosen = || FLAGS.iter().enumerate().filter(|(index, _)| bits & 1 << index != 0).map(|(_, flag)| *flag);
             let flags: c_int = chosen().map(|(_, value)| value).sum();
             let has = |flag| flags & flag != 0;
-            for signal in [0, libc::SIGCHLD, libc::SIGUSR1] {
+            // CLONE_PTRACE has nothing to do with signals.
+            let signals =
+                if has(libc::CLONE_PTRACE) { &[libc::SIGCHLD][..] } else { &[0, libc::SIGCHLD, libc::SIGUSR1] };
+            for &signal in signals {
                 let names: Vec<_> = chosen().map(|(name, _)| name).collect();
                 let what = format!("clone{} {}, signal {signal}", if three { "3" } else { "" }, names.join("|"));
                 for slot in slots {
@@ -168,7 +171,7 @@ fn every_combination(asker: c_int, answered: c_int) {
                 let waited = !has(libc::CLONE_VFORK) || slots[DONE].load(Ordering::SeqCst) == 1;
                 let ended = if has(libc::CLONE_THREAD) {
                     until("the thread has ended", || ctid.load(Ordering::SeqCst) == 0);
-                    format!("a thread, signals{}", signals(tid))
+                    format!("a thread, signals{}", taken(tid))
                 } else if has(libc::CLONE_PARENT) {
                     put(asker, &tid.to_ne_bytes());
                     let mut answer = [0u8; 256];

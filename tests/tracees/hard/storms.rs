@@ -214,38 +214,25 @@ pub(crate) fn victim(work: u64, left: u32) -> i32 {
     }
 }
 
-/// A killer kills processes at whatever they are just doing, 500 times.
+/// A killer kills processes at whatever they are just doing, 504 times.
 pub(crate) fn killer() {
     call!(SYS_prctl, libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0).unwrap();
     let mut dice = Dice(42);
-    let mut born = 0;
-    let mut spawn = || {
-        let work = born % 8;
-        born += 1;
-        fork(|| {
-            // So that the killer gets its turn among so many.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 15) };
-            victim(work, 1000)
-        })
-    };
-    let mut alive: Vec<pid_t> = (0..8).map(|_| spawn()).collect();
     let mut good = 0;
-    for _ in 0..500 {
-        let target = dice.roll(alive.len() as u64) as usize;
-        thread::sleep(Duration::from_micros(dice.roll(3000)));
-        let pid = alive.swap_remove(target);
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-        match wait(pid).as_str() {
-            "killed 9" | "exited 9" => good += 1,
-            other => say!("its end: {other}"),
+    for _ in 0..63 {
+        let victims: Vec<pid_t> = (0..8).map(|work| fork(|| victim(work, 1000))).collect();
+        for pid in &victims {
+            thread::sleep(Duration::from_micros(dice.roll(1500)));
+            unsafe { libc::kill(*pid, libc::SIGKILL) };
         }
-        alive.push(spawn());
+        for pid in victims {
+            match wait(pid).as_str() {
+                "killed 9" | "exited 9" => good += 1,
+                other => say!("its end: {other}"),
+            }
+        }
     }
-    for pid in alive {
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-        wait(pid);
-    }
-    say!("{good} of 500 ended well");
+    say!("{good} of 504 ended well");
     // Children of the killed are ours now, and end by themselves.
     let mut last = String::new();
     until("no child is left", || {
