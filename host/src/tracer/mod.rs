@@ -18,6 +18,7 @@
 
 mod arch;
 mod bpf;
+mod clock;
 mod descriptors;
 mod engine;
 mod errand;

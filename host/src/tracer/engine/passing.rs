@@ -57,7 +57,9 @@ pub(in crate::tracer) fn take_over(pids: &[pid_t]) {
     }
     let mut handler = Pass;
     let mut engine =
-        Engine::new(&mut handler, Options { on_host_death: OnHostDeath::Continue, ..Options::default() }, &[], inbox);
+        Engine::new(&mut handler, Options { on_host_death: OnHostDeath::Continue, ..Options::default() }, &[], inbox) else {
+        return;
+    };
     engine.passing = true;
     let since = Instant::now();
     loop {
