@@ -293,6 +293,11 @@ impl<'h> Engine<'h> {
         let first = std::process::id() == 1;
         let mut stops = Stops::of_this_thread();
         loop {
+            // The guardian is a child, too, and lives on.
+            let alone = self.guardian.is_some() && self.tasks.is_empty() && !self.scanning;
+            if alone && stops.none_is_ready()? {
+                return Ok(self.ended);
+            }
             match stops.next()? {
                 Some(Report::Stop(stop, reason)) => self.stopped(stop, reason),
                 Some(Report::Exited(tid, code)) => self.gone(tid, ExitStatus::Code(code)),
