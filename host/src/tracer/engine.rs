@@ -223,6 +223,7 @@ impl<'h> Engine<'h> {
         let first = std::process::id() == 1;
         let mut stops = Stops::of_this_thread();
         loop {
+            stops.expect(self.tasks.len());
             match stops.next()? {
                 Some(Report::Stop(stop, reason)) => self.stopped(stop, reason),
                 Some(Report::Exited(tid, code)) => self.gone(tid, ExitStatus::Code(code)),

@@ -24,6 +24,10 @@ const FORWARDED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1
 /// Attached: let everything go.
 const LEAVING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
+/// The tracer's thread waits for them ([`super::wait`]); no other may take
+/// them.
+const WAITED_FOR: [Signal; 2] = [Signal::SIGCHLD, Signal::SIGALRM];
+
 /// What the host's signals are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -53,14 +57,17 @@ impl Signals {
     /// Keeps what a supervisor sends.
     ///
     /// # Errors
-    /// If the kernel refuses to tell or change the signal mask.
+    /// If the kernel refuses to tell or change what signals do.
     pub fn take(role: Role) -> io::Result<Self> {
         // SAFETY: plain integers, filled by the call.
         let mut mask: sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: reads the mask into `mask`.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
         let _ = INHERITED_MASK.set(mask);
-        role.signals().thread_block()?;
+        remember_dispositions()?;
+        let mut blocked = role.signals();
+        blocked.extend(WAITED_FOR);
+        blocked.thread_block()?;
         super::descriptors::make_room();
         Ok(Self(role))
     }
@@ -84,8 +91,8 @@ pub(super) fn wake() -> c_int {
     libc::SIGRTMAX()
 }
 
-/// Lets [`wake`] interrupt a wait, and nothing else happen. wait tells of
-/// stops; a signal for each would be work for nothing.
+/// Lets [`wake`] interrupt a wait, and nothing else happen; and has a SIGCHLD
+/// for each report of a task, stops too ([`super::wait`]).
 pub(super) fn prepare() -> io::Result<()> {
     extern "C" fn nothing(_: c_int) {}
     // SAFETY: plain integers and a function pointer; the handler does nothing.
@@ -96,17 +103,18 @@ pub(super) fn prepare() -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    let quiet = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    // Ignored, it would make the kernel reap our tracees.
+    let told = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default runs no code of ours.
-    unsafe { sigaction(Signal::SIGCHLD, &quiet) }?;
+    unsafe { sigaction(Signal::SIGCHLD, &told) }?;
     Ok(())
 }
 
-/// From now on the keyboard's signals are the program's alone.
-pub(super) fn leave_keyboard_to_program() -> io::Result<()> {
+/// Remembers what the host changes for itself.
+fn remember_dispositions() -> io::Result<()> {
     let mut inherited = Vec::new();
-    // SIGCHLD ignored would make the kernel reap our tracees. SIGPIPE has been
-    // ignored by Rust's runtime, and the program must not inherit that.
+    // SIGPIPE has been ignored by Rust's runtime, and the program must not
+    // inherit that.
     for number in IGNORED.iter().map(|signal| *signal as c_int).chain([libc::SIGCHLD, libc::SIGPIPE]) {
         // SAFETY: sigaction fills the structure, integers and a function
         // pointer that is only passed back.
@@ -120,7 +128,11 @@ pub(super) fn leave_keyboard_to_program() -> io::Result<()> {
         inherited.push((number, old));
     }
     let _ = INHERITED.set(Inherited { dispositions: inherited });
+    Ok(())
+}
 
+/// From now on the keyboard's signals are the program's alone.
+pub(super) fn leave_keyboard_to_program() -> io::Result<()> {
     for ignored in IGNORED {
         // SAFETY: ignoring runs no code of ours.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
@@ -145,7 +157,7 @@ pub(super) fn leave_on_signal(leave: impl Fn() + Send + 'static) -> io::Result<(
 /// To be called in a forked child only.
 pub(super) unsafe fn restore_in_child() {
     let (Some(inherited), Some(mask)) = (INHERITED.get(), INHERITED_MASK.get()) else { return };
-    // SAFETY: restores what `take` and `prepare` read.
+    // SAFETY: restores what `take` read.
     unsafe {
         for (number, old) in &inherited.dispositions {
             libc::sigaction(*number, old, std::ptr::null_mut());
