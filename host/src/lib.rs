@@ -9,8 +9,8 @@
 //!   carries out,
 //! * [`output`] tells people, [`recording`] keeps it for a replay.
 //!
-//! [`source`] finds plugins, [`cli`] is the command line. ARCHITECTURE.md has
-//! the map and the invariants.
+//! [`source`] finds plugins, [`doctor`] tells what an environment allows,
+//! [`cli`] is the command line. ARCHITECTURE.md has the map and the invariants.
 
 pub mod tracer;
 
@@ -25,5 +25,7 @@ pub mod plugin;
 pub mod output;
 
 pub mod recording;
+
+pub mod doctor;
 
 pub mod cli;

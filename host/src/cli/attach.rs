@@ -10,7 +10,7 @@ use super::plugins::PluginOptions;
 use super::run::{OnHostDeath, OutputOptions, signals};
 use super::{HOST_FAILED, NOTHING_ATTACHED, fail};
 use crate::plugin::Dispatcher;
-use crate::tracer::{self, Filters, Role, Selection, Signals, TraceError};
+use crate::tracer::{self, Filters, Options, Role, Selection, Signals, TraceError};
 
 /// Attach to running programs and let plugins judge their system calls
 ///
@@ -34,6 +34,13 @@ pub(super) struct Attach {
 
     #[command(flatten)]
     output: OutputOptions,
+
+    /// Install a seccomp filter in the programs, so that only calls which
+    /// plugins want stop. It cannot be removed: without a tracer those calls
+    /// fail with ENOSYS, so a guardian process takes over if the host dies,
+    /// and stays when the host leaves
+    #[arg(long)]
+    inject_filter: bool,
 
     /// What becomes of the programs if the host dies: they go on unjudged, or
     /// the kernel kills them
@@ -109,11 +116,12 @@ fn user(text: &str) -> anyhow::Result<u32> {
 pub(super) fn run(args: &Attach) -> ExitCode {
     let prepared = signals(Role::Guest).and_then(|signals| {
         let selection = args.targets.selection()?;
+        let options = Options { inject_filter: args.inject_filter, ..args.on_host_death.options(args.inject_filter)? };
         let dispatcher = args.output.dispatcher(args.plugins.load()?, &[])?;
-        Ok((signals, selection, dispatcher))
+        Ok((signals, selection, options, dispatcher))
     });
     match prepared {
-        Ok((signals, selection, dispatcher)) => trace(&signals, &selection, dispatcher, args.on_host_death.into()),
+        Ok((signals, selection, options, dispatcher)) => trace(&signals, &selection, dispatcher, options),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }
@@ -123,9 +131,9 @@ pub(super) fn trace(
     signals: &Signals,
     selection: &Selection,
     mut dispatcher: Dispatcher,
-    on_host_death: tracer::OnHostDeath,
+    options: Options,
 ) -> ExitCode {
-    let traced = tracer::attach(signals, selection, on_host_death, &mut dispatcher);
+    let traced = tracer::attach(signals, selection, options, &mut dispatcher);
     let finished = dispatcher.finish().context("the trace is not complete");
     match (traced, finished) {
         (Err(error @ TraceError::Nothing(_)), _) => fail(&error.into(), NOTHING_ATTACHED),

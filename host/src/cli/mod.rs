@@ -7,6 +7,7 @@
 mod attach;
 mod build;
 pub mod build_plugin;
+mod doctor;
 mod inspect;
 mod plugins;
 mod record;
@@ -42,6 +43,7 @@ Examples:
   host attach --pid 4711                 the same for a program that runs already
   host record -o make.jsonl -- make      record what a program does
   host test-plugin ./mine.wasm make.jsonl
+  host doctor                            can it work here, and if not, what to change
 
 Exit status: of `run` and `record` the program's own, 128+N if signal N ended
 it, 125 if the host itself failed, 2 for a wrong command line, 126 if the program cannot be executed, 127
@@ -60,6 +62,7 @@ enum Command {
     TestPlugin(test_plugin::TestPlugin),
     BuildPlugin(build::BuildPlugin),
     InspectPlugin(inspect::InspectPlugin),
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the command that the arguments name.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::TestPlugin(args) => plugins::test(&args),
         Command::BuildPlugin(args) => done(build::run(&args)),
         Command::InspectPlugin(args) => done(inspect::run(&args)),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
 

@@ -11,7 +11,7 @@ use super::run::{dispatcher, signals, trace};
 use super::{HOST_FAILED, attach, fail};
 use crate::decode::{self, Arch};
 use crate::output::Destination;
-use crate::tracer::{OnHostDeath, Predicate, Role, Selection, Stopping};
+use crate::tracer::{OnHostDeath, Options, Predicate, Role, Selection, Stopping};
 
 /// Record a program's system calls, with arguments and results
 #[derive(Args, Debug)]
@@ -50,12 +50,13 @@ pub(super) fn run(args: &Record) -> ExitCode {
         let output = Some(args.output.as_path());
         Ok((signals, dispatcher(Vec::new(), recorded, &Destination::Stderr, output, &args.command)?))
     });
+    let options = |on_host_death| Options { on_host_death, ..Options::default() };
     match prepared {
         Ok((signals, dispatcher)) if role == Role::Guest => {
             let selection = Selection::Pids(args.pid.clone());
-            attach::trace(&signals, &selection, dispatcher, OnHostDeath::Continue)
+            attach::trace(&signals, &selection, dispatcher, options(OnHostDeath::Continue))
         }
-        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command, OnHostDeath::Kill),
+        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command, options(OnHostDeath::Kill)),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }

@@ -14,7 +14,7 @@ use crate::event::ExitStatus;
 use crate::output::{Destination, Output, Sink};
 use crate::plugin::{Dispatcher, Plugin};
 use crate::recording::{Header, Writer};
-use crate::tracer::{self, LaunchError, Role, Signals, Stopping, TraceError};
+use crate::tracer::{self, Guardian, LaunchError, Options, Role, Signals, Stopping, TraceError};
 
 /// Run a program and let plugins judge its system calls
 #[derive(Args, Debug)]
@@ -79,13 +79,25 @@ impl From<OnHostDeath> for tracer::OnHostDeath {
     }
 }
 
+impl OnHostDeath {
+    /// How to trace. A guardian is started where programs `need` a tracer to
+    /// go on. To be called before any thread is started.
+    pub(super) fn options(self, need: bool) -> anyhow::Result<Options> {
+        // With the first process of a PID namespace the others end.
+        let guarded = need && matches!(self, Self::Continue) && std::process::id() != 1;
+        let guardian = guarded.then(Guardian::start).transpose().context("cannot start the guardian")?;
+        Ok(Options { on_host_death: self.into(), guardian, inject_filter: false })
+    }
+}
+
 pub(super) fn run(args: &Run) -> ExitCode {
     let prepared = signals(Role::Wrapper).and_then(|signals| {
+        let options = args.on_host_death.options(true)?;
         let dispatcher = args.output.dispatcher(args.plugins.load()?, &args.command)?;
-        Ok((signals, dispatcher))
+        Ok((signals, options, dispatcher))
     });
     match prepared {
-        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command, args.on_host_death.into()),
+        Ok((signals, options, dispatcher)) => trace(&signals, dispatcher, &args.command, options),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }
@@ -116,13 +128,8 @@ pub(super) fn signals(role: Role) -> anyhow::Result<Signals> {
 }
 
 /// Runs the program to its end; the exit status is the program's.
-pub(super) fn trace(
-    signals: &Signals,
-    mut dispatcher: Dispatcher,
-    command: &[OsString],
-    on_host_death: tracer::OnHostDeath,
-) -> ExitCode {
-    let ended = tracer::run(signals, command, on_host_death, &mut dispatcher);
+pub(super) fn trace(signals: &Signals, mut dispatcher: Dispatcher, command: &[OsString], options: Options) -> ExitCode {
+    let ended = tracer::run(signals, command, options, &mut dispatcher);
     let finished = dispatcher.finish().context("the trace is not complete");
     match (ended, finished) {
         (Err(error), _) => {

@@ -59,6 +59,10 @@ impl Handler for Dispatcher {
         stopping
     }
 
+    fn binding(&self) -> bool {
+        self.gate.iter().any(|plugin| plugin.mode == Mode::Enforce)
+    }
+
     fn processes(&self) -> bool {
         self.output.records() || self.subscriptions().any(super::Subscription::processes)
     }
@@ -66,10 +70,12 @@ impl Handler for Dispatcher {
     fn interest(&self, arch: Arch, nr: u32, registers: &[u64; 6]) -> Interest {
         let wants = |subscription: &super::Subscription, exit| subscription.wants_call(arch, nr, registers, exit);
         let recorded = arch == Arch::NATIVE && self.recorded.contains_key(&nr);
-        let judge = self.gate.iter().any(|plugin| wants(&plugin.subscription, false));
+        let mut judges = self.gate.iter().filter(|plugin| wants(&plugin.subscription, false)).peekable();
+        let judge = judges.peek().is_some();
+        let binding = judges.any(|plugin| plugin.mode == Mode::Enforce);
         let observed = self.observer.as_ref().is_some_and(|o| o.subscriptions().any(|s| wants(s, false)));
         let exit = recorded || self.subscriptions().any(|subscription| wants(subscription, true));
-        Interest { judge, observe: observed || recorded || (self.output.records() && (judge || exit)), exit }
+        Interest { judge, binding, observe: observed || recorded || (self.output.records() && (judge || exit)), exit }
     }
 
     fn judge(&mut self, event: &Arc<Event>) -> Option<Errno> {

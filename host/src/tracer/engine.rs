@@ -1,28 +1,38 @@
 //! The loop, one method a kind of stop.
 //!
 //! Here is the life of tasks: born, executing, stopped, gone. What becomes of
-//! their calls is in `calls.rs`, how they come under our eyes and out of them
-//! in `attaching.rs`.
+//! their calls is in `calls.rs`, how verdicts are kept true in
+//! `protection.rs`, `turns.rs` and `programs.rs`, how tasks come under our
+//! eyes and out of them in `attaching.rs`.
 
 mod attaching;
 mod calls;
+mod passing;
+mod programs;
+mod protection;
+mod turns;
 
+pub(super) use passing::take_over;
+
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
 
+use self::turns::Turns;
 use bstr::BString;
 use libc::{c_int, pid_t};
 
-use super::filter::{self, Comparison, Condition, Predicate, Stopping};
+use super::filter;
+use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
 use super::selection::Selection;
 use super::signals::Role;
+use super::space::{Shared, Space};
 use super::stop::{Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
-use super::{Handler, Signals, procfs, scan, signals, sys};
-use crate::decode::{Arch, Changes};
+use super::{Handler, Signals, procfs, scan, signals, sys, traits};
 use crate::event::{Event, ExitStatus, Kind, ProcessEvent};
 
 /// How the program ended.
@@ -36,6 +46,18 @@ pub enum OnHostDeath {
     Kill,
     /// They go on unjudged (fail open).
     Continue,
+}
+
+/// How to trace.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// What becomes of the programs if the host dies.
+    pub on_host_death: OnHostDeath,
+    /// Takes over then, where they shall go on.
+    pub guardian: Option<Guardian>,
+    /// Installs the filter in programs that are attached to, so that calls
+    /// which nobody wants do not stop.
+    pub inject_filter: bool,
 }
 
 /// Tracing failed.
@@ -69,7 +91,7 @@ fn kernel(action: &'static str) -> impl Fn(io::Error) -> TraceError {
 pub fn run(
     signals: &Signals,
     argv: &[impl AsRef<OsStr>],
-    on_host_death: OnHostDeath,
+    options: Options,
     handler: &mut dyn Handler,
 ) -> Result<Ended, TraceError> {
     debug_assert_eq!(signals.role(), Role::Wrapper);
@@ -77,8 +99,8 @@ pub fn run(
     signals::prepare().map_err(kernel("set up signals"))?;
     signals::leave_keyboard_to_program().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
-    let mut engine = Engine::new(handler, on_host_death, inbox);
-    let launched = launch::launch(program, &filter::compile(&engine.stopping), engine.options)?;
+    let mut engine = Engine::new(handler, options, inbox);
+    let launched = launch::launch(program, &engine.filter, engine.options)?;
     signals::forward_to(launched.pid).map_err(kernel("start the signal thread"))?;
     engine.adopt_launched(launched.pid);
     let ended = engine.run().map_err(kernel("wait for the program"))?;
@@ -105,14 +127,14 @@ fn finish(launched: Launched, ended: Option<Ended>) -> Result<Ended, TraceError>
 pub fn attach(
     signals: &Signals,
     selection: &Selection,
-    on_host_death: OnHostDeath,
+    options: Options,
     handler: &mut dyn Handler,
 ) -> Result<(), TraceError> {
     debug_assert_eq!(signals.role(), Role::Guest);
     signals::prepare().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
     let leave = inbox.clone();
-    let mut engine = Engine::new(handler, on_host_death, inbox.clone());
+    let mut engine = Engine::new(handler, options, inbox.clone());
     signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
     engine.attach(selection)?;
     if let Selection::All(filters, interval) = selection {
@@ -122,35 +144,6 @@ pub fn attach(
     engine.run().map_err(kernel("wait for the processes"))?;
     Ok(())
 }
-
-/// The calls that must stop for our own sake: those that change what we
-/// remember of tasks, and those that can make a child which we would not see
-/// (SECURITY.md, "`CLONE_UNTRACED`").
-fn add_own_stops(stopping: &mut Stopping) {
-    if stopping.is_empty() {
-        // Nothing will be judged or resolved; only children are followed.
-        return;
-    }
-    let untraced = libc::CLONE_UNTRACED as u64;
-    for nr in 0..HIGHEST_NUMBER {
-        let spec = Arch::NATIVE.spec(nr);
-        let own = match spec.name {
-            "clone" => {
-                let flag = Condition::new(0, untraced, Comparison::Ne, 0);
-                let mut predicate = Predicate::default();
-                predicate.or(flag.into_iter().collect());
-                predicate
-            }
-            "clone3" => Predicate::always(),
-            _ if spec.changes != Changes::Nothing => Predicate::always(),
-            _ => continue,
-        };
-        stopping.entry(nr).or_default().or_all(&own);
-    }
-}
-
-/// No architecture numbers its calls higher.
-const HIGHEST_NUMBER: u32 = 1024;
 
 /// How a task is traced, without what the configuration adds.
 const OPTIONS: c_int = libc::PTRACE_O_TRACESYSGOOD
@@ -166,8 +159,16 @@ struct Engine<'h> {
     inbox: Arc<Inbox>,
     /// `PTRACE_O_*` of every task.
     options: c_int,
-    /// The calls that our filter stops.
-    stopping: Stopping,
+    /// Our filter.
+    filter: Vec<libc::sock_filter>,
+    /// Processes in which it is to be installed.
+    to_filter: HashSet<pid_t>,
+    inject: bool,
+    guardian: Option<Guardian>,
+    /// Tasks were let go that cannot be without a tracer: the guardian stays.
+    abandons: bool,
+    /// We stand in for a host that is dead: all tasks have its filter.
+    passing: bool,
     /// The program that was asked for, if we started one.
     root: Option<pid_t>,
     ended: Option<Ended>,
@@ -176,6 +177,16 @@ struct Engine<'h> {
     scanning: bool,
     /// All tasks are being let go.
     leaving: bool,
+    /// Verdicts can deny.
+    binding: bool,
+    /// Somebody may write to memory of others: none is its task's own.
+    intruded: bool,
+    /// A call could not be protected, and that was told.
+    told_unprotected: bool,
+    turns: Turns,
+    /// Tasks of which no parent has told yet.
+    /// Each with the process that made it.
+    newborn: HashMap<pid_t, (pid_t, Stopped)>,
     seq: u64,
     /// Calls under way that may change a root or a working directory. While
     /// there is one, nothing is remembered of where tasks stand.
@@ -183,23 +194,34 @@ struct Engine<'h> {
 }
 
 impl<'h> Engine<'h> {
-    fn new(handler: &'h mut dyn Handler, on_host_death: OnHostDeath, inbox: Arc<Inbox>) -> Self {
+    fn new(handler: &'h mut dyn Handler, options: Options, inbox: Arc<Inbox>) -> Self {
         let processes = handler.processes();
         let mut stopping = handler.stopping();
-        add_own_stops(&mut stopping);
+        let binding = handler.binding();
+        traits::add_own_stops(&mut stopping, binding, processes);
         let exits = if processes { libc::PTRACE_O_TRACEEXIT } else { 0 };
-        let death = if on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
+        let death = if options.on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
         Self {
             handler,
             tasks: Tasks::new(),
             inbox,
             options: OPTIONS | exits | death,
-            stopping,
+            filter: filter::compile(&stopping),
+            to_filter: HashSet::new(),
+            inject: options.inject_filter,
+            guardian: options.guardian,
+            abandons: false,
+            passing: false,
             root: None,
             ended: None,
             processes,
             scanning: false,
             leaving: false,
+            binding,
+            intruded: false,
+            told_unprotected: false,
+            turns: Turns::default(),
+            newborn: HashMap::new(),
             seq: 0,
             moving: 0,
         }
@@ -210,14 +232,31 @@ impl<'h> Engine<'h> {
     fn adopt_launched(&mut self, pid: pid_t) {
         let mut task = Task::new(pid);
         task.filtered = true;
+        task.space = Space::fresh();
         if self.processes {
             task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
         self.tasks.insert(pid, task);
+        self.guarded(pid);
         self.root = Some(pid);
     }
 
+    /// The guardian, if there is one, learns of a process.
+    fn guarded(&self, pid: pid_t) {
+        if let Some(guardian) = &self.guardian {
+            guardian.add(pid);
+        }
+    }
+
     fn run(mut self) -> io::Result<Option<Ended>> {
+        let ended = self.follow();
+        if let Some(guardian) = self.guardian.take().filter(|_| !self.abandons) {
+            guardian.dismiss();
+        }
+        ended
+    }
+
+    fn follow(&mut self) -> io::Result<Option<Ended>> {
         // Without the first process of a PID namespace the others are killed:
         // so it is for a container's program that ends, with us or without.
         let first = std::process::id() == 1;
@@ -244,11 +283,29 @@ impl<'h> Engine<'h> {
             match message {
                 Message::Leave => self.leave(),
                 Message::Found(pids) => self.attach_found(&pids),
+                Message::Overdue(number) => self.overdue(number),
             }
         }
     }
 
     fn stopped(&mut self, stop: Stopped, reason: Reason) {
+        let tid = stop.tid();
+        if let Some(task) = self.tasks.get_mut(&tid) {
+            if let Some(errand) = task.errand.take() {
+                return self.on_errand(stop, reason, errand);
+            }
+            if task.underway {
+                self.seen(tid);
+            }
+        } else if reason == Reason::Begun && !self.leaving {
+            let maker = procfs::maker(tid);
+            // Its parent is about to tell of it. One made with CLONE_PARENT
+            // may have a parent that we do not know.
+            if self.tasks.values().any(|task| task.pid == maker) {
+                self.newborn.insert(tid, (maker, stop));
+                return;
+            }
+        }
         match reason {
             Reason::Seccomp => self.filtered_call(stop),
             Reason::Call => self.plain_call(stop),
@@ -257,26 +314,18 @@ impl<'h> Engine<'h> {
             Reason::Exiting => self.exiting(stop),
             Reason::Begun => self.begun(stop),
             Reason::GroupStop(signal) => self.group_stop(stop, signal),
-            Reason::Signal(signal) => self.go_on(stop, signal),
+            Reason::Signal(signal) => self.signalled(stop, signal),
         }
     }
 
-    /// The task, which may have stopped before its parent told of it.
+    /// The task; one of which nobody has told if it is not known.
     fn task(&mut self, tid: pid_t) -> &mut Task {
-        if !self.tasks.contains_key(&tid) {
-            let pid = procfs::thread_group(tid);
-            let mut task = Task::new(pid);
-            task.filtered = self.is_born_filtered(tid, pid);
-            self.tasks.insert(tid, task);
-        }
-        self.tasks.get_mut(&tid).expect("it has just been put in")
-    }
-
-    /// Whether a task that nobody told of has our filter: as its process or
-    /// its parent. A wrong "no" is set right at its first stop.
-    fn is_born_filtered(&self, tid: pid_t, pid: pid_t) -> bool {
-        let kin = if tid == pid { procfs::parent(tid) } else { pid };
-        self.root.is_some() || self.tasks.get(&kin).is_some_and(|task| task.filtered)
+        let launched = self.root.is_some() || self.passing;
+        self.tasks.entry(tid).or_insert_with(|| {
+            let mut task = Task::new(procfs::thread_group(tid));
+            task.filtered = launched;
+            task
+        })
     }
 
     /// Lets a stopped task go on, with a signal to deliver or 0: to its next
@@ -284,10 +333,11 @@ impl<'h> Engine<'h> {
     fn go_on(&mut self, stop: Stopped, signal: c_int) {
         let (tid, leaving) = (stop.tid(), self.leaving);
         let task = self.task(tid);
-        if leaving {
+        let protected = task.pending.as_ref().is_some_and(|pending| pending.protected.is_some());
+        if leaving && !protected && task.faked.is_none() {
             self.remove(tid);
             stop.detach(signal);
-        } else if task.pending.is_some() || !task.filtered {
+        } else if task.pending.is_some() || task.faked.is_some() || !task.filtered {
             stop.resume_to_call(signal);
         } else {
             stop.resume(signal);
@@ -296,7 +346,12 @@ impl<'h> Engine<'h> {
 
     fn begun(&mut self, stop: Stopped) {
         self.mend(&stop);
-        self.task(stop.tid()).interrupted = false;
+        let task = self.task(stop.tid());
+        task.interrupted = false;
+        if let Some(borrowed) = task.borrowed.take() {
+            // It was made by a call whose registers are ours.
+            Self::unguard(&stop, &borrowed);
+        }
         self.go_on(stop, 0);
     }
 
@@ -304,12 +359,38 @@ impl<'h> Engine<'h> {
         let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return self.go_on(stop, 0) };
         let child = message as pid_t;
         let parent = self.task(tid);
-        let (pid, filtered, exe) = (parent.pid, parent.filtered, parent.exe.clone());
-        let thread = procfs::is_thread_of(child, pid);
-        let mut task = self.tasks.remove(&child).unwrap_or_else(|| Task::new(if thread { pid } else { child }));
-        (task.filtered, task.exe) = (filtered, exe);
-        self.tasks.insert(child, task);
+        let (pid, thread) = (parent.pid, procfs::is_thread_of(child, parent.pid));
+        let shared = if thread { None } else { Some(Shared::by(tid, child)) };
+        let space = match shared {
+            None | Some(Shared { memory: true, .. }) => parent.space.clone(),
+            Some(shared) => {
+                let space = parent.space.forked();
+                if shared.anything() {
+                    parent.space.expose();
+                    space.expose();
+                }
+                space
+            }
+        };
+        let shares_file_system = shared.is_some_and(|shared| shared.file_system);
+        parent.shares_file_system |= shares_file_system;
+        let (filtered, exe) = (parent.filtered, parent.exe.clone());
+        let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
+        // It may be on its way already, if it came before its parent told.
+        let task = self.tasks.entry(child).or_insert_with(|| {
+            let mut task = Task::new(child);
+            (task.filtered, task.borrowed) = (filtered, protected);
+            task
+        });
+        task.pid = if thread { pid } else { child };
+        (task.space, task.shares_file_system, task.exe) = (space, shares_file_system, exe);
+        if !thread {
+            self.guarded(child);
+        }
         self.tell(stop, ProcessEvent::Forked { child, thread });
+        if let Some((_, born)) = self.newborn.remove(&child) {
+            self.begun(born);
+        }
     }
 
     fn executed(&mut self, stop: Stopped) {
@@ -324,11 +405,21 @@ impl<'h> Engine<'h> {
         }
         let task = self.task(tid);
         task.pid = tid;
-        task.forget();
+        task.renew();
+        task.sets_up = false;
+        // The registers are the new program's.
+        if let Some(pending) = &mut task.pending {
+            pending.protected = None;
+        }
+        let judged = task.executing.take();
         let previous_exe = std::mem::take(&mut task.exe);
+        self.deliver(tid);
         if self.processes {
             let exe = self.now_running(tid);
             self.task(tid).exe = exe;
+        }
+        if let Some(judged) = judged {
+            self.verify_program(tid, &judged);
         }
         self.tell(stop, ProcessEvent::Executed { previous_exe });
     }
@@ -366,7 +457,8 @@ impl<'h> Engine<'h> {
             return self.go_on(stop, 0);
         }
         self.mend(&stop);
-        self.task(stop.tid()).interrupted = false;
+        let task = self.task(stop.tid());
+        (task.interrupted, task.was_stopped) = (false, true);
         let from_terminal = matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU);
         let with_us = self.root == Some(stop.tid())
             && nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(stop.tid()))) == Ok(nix::unistd::getpgrp());
@@ -385,15 +477,42 @@ impl<'h> Engine<'h> {
             event.capture();
             self.handler.observe(Arc::new(event));
         }
-        self.remove(tid);
+        if let Some(task) = self.remove(tid)
+            && !self.tasks.values().any(|other| other.pid == task.pid)
+        {
+            self.deliver(task.pid);
+        }
+    }
+
+    /// A process can no longer tell of children that it has just made: they go
+    /// on without.
+    fn deliver(&mut self, maker: pid_t) {
+        if self.newborn.is_empty() {
+            return;
+        }
+        let orphaned: Vec<pid_t> =
+            self.newborn.iter().filter(|(_, (made_by, _))| *made_by == maker).map(|(tid, _)| *tid).collect();
+        for tid in orphaned {
+            if let Some((_, born)) = self.newborn.remove(&tid) {
+                self.begun(born);
+            }
+        }
     }
 
     /// Forgets a task that is gone.
     fn remove(&mut self, tid: pid_t) -> Option<Task> {
         let mut task = self.tasks.remove(&tid)?;
+        let abandoned = self.leaving && task.filtered;
+        self.abandons |= abandoned;
+        if let Some(guardian) = self.guardian.as_ref().filter(|_| task.pid == tid && !abandoned) {
+            guardian.remove(tid);
+        }
         if let Some(pending) = task.pending.take() {
             self.over(tid, &pending);
         }
+        self.newborn.remove(&tid);
+        self.seen(tid);
+        self.end_turn(tid);
         Some(task)
     }
 

@@ -106,6 +106,11 @@ impl Predicate {
 /// The calls that stop, by number of the native architecture.
 pub type Stopping = BTreeMap<u32, Predicate>;
 
+/// What our filters say with each stop (`SECCOMP_RET_DATA`): a value that
+/// nobody else would choose, so that a program's own filter that asks for a
+/// tracer is not taken for ours.
+pub(super) const MARK: u16 = 0x7467;
+
 /// The filter for `stopping`. If the predicates make it too long for the
 /// kernel, it does without them.
 pub(super) fn compile(stopping: &Stopping) -> Vec<sock_filter> {
@@ -137,7 +142,7 @@ fn assemble(stopping: &Stopping) -> Vec<sock_filter> {
         }
     }
     a.here(trace);
-    a.ret(libc::SECCOMP_RET_TRACE);
+    a.ret(libc::SECCOMP_RET_TRACE | u32::from(MARK));
     a.here(allow);
     a.ret(libc::SECCOMP_RET_ALLOW);
     a.finish()
@@ -211,6 +216,8 @@ mod tests {
     use super::super::bpf;
     use super::*;
 
+    const TRACE: u32 = libc::SECCOMP_RET_TRACE | MARK as u32;
+
     fn run(program: &[sock_filter], audit: u32, nr: u32, registers: &[u64; 6]) -> u32 {
         let mut data = [0; 16];
         (data[0], data[1]) = (nr, audit);
@@ -257,7 +264,7 @@ mod tests {
             let candidates = calls.iter().copied().chain(stopping.keys().map(|nr| (*nr, calls[0].1)));
             for (nr, registers) in candidates {
                 let expected = match stopping.get(&nr) {
-                    Some(predicate) if predicate.holds(&registers) => libc::SECCOMP_RET_TRACE,
+                    Some(predicate) if predicate.holds(&registers) => TRACE,
                     _ => libc::SECCOMP_RET_ALLOW,
                 };
                 prop_assert_eq!(run(&program, Arch::NATIVE.audit(), nr, &registers), expected);
@@ -268,9 +275,9 @@ mod tests {
     #[test]
     fn another_abi_always_stops() {
         let program = compile(&Stopping::new());
-        assert_eq!(run(&program, 0x4000_0003, 5, &[0; 6]), libc::SECCOMP_RET_TRACE);
+        assert_eq!(run(&program, 0x4000_0003, 5, &[0; 6]), TRACE);
         if cfg!(target_arch = "x86_64") {
-            assert_eq!(run(&program, Arch::NATIVE.audit(), X32_BIT | 2, &[0; 6]), libc::SECCOMP_RET_TRACE);
+            assert_eq!(run(&program, Arch::NATIVE.audit(), X32_BIT | 2, &[0; 6]), TRACE);
         }
         assert_eq!(run(&program, Arch::NATIVE.audit(), 2, &[0; 6]), libc::SECCOMP_RET_ALLOW);
     }
@@ -287,6 +294,6 @@ mod tests {
         let stopping: Stopping = (0..100).map(many).collect();
         let program = compile(&stopping);
         assert!(program.len() <= MAX_INSTRUCTIONS);
-        assert_eq!(run(&program, Arch::NATIVE.audit(), 7, &[99; 6]), libc::SECCOMP_RET_TRACE);
+        assert_eq!(run(&program, Arch::NATIVE.audit(), 7, &[99; 6]), TRACE);
     }
 }

@@ -20,6 +20,8 @@ pub(super) enum Message {
     Leave,
     /// These processes have been found.
     Found(Vec<pid_t>),
+    /// The turn with this number has lasted long.
+    Overdue(u64),
 }
 
 /// Pause between two signals; doubled up to the longest.

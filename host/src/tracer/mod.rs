@@ -21,25 +21,35 @@ mod arch;
 mod bpf;
 mod descriptors;
 mod engine;
+mod errand;
 mod filter;
+mod guardian;
 mod inbox;
 mod launch;
+mod mappings;
 mod memory;
+mod pagemap;
+mod pins;
 mod procfs;
+mod protected;
+mod region;
 mod resolve;
 mod scan;
 mod selection;
 mod signals;
+mod space;
 mod stop;
 mod sys;
 mod task;
+mod traits;
 mod wait;
 mod walk;
 
 use std::sync::Arc;
 
-pub use engine::{Ended, OnHostDeath, TraceError, attach, run};
+pub use engine::{Ended, OnHostDeath, Options, TraceError, attach, run};
 pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
+pub use guardian::Guardian;
 pub use launch::LaunchError;
 pub use selection::{Filters, Selection, Skipped};
 pub use signals::{Role, Signals};
@@ -51,6 +61,9 @@ use crate::event::{Errno, Event};
 pub trait Handler {
     /// The calls that shall stop.
     fn stopping(&self) -> Stopping;
+
+    /// Whether any verdict can deny.
+    fn binding(&self) -> bool;
 
     /// Whether processes' coming and going is wanted.
     fn processes(&self) -> bool;
@@ -87,6 +100,13 @@ pub enum Notice {
         /// Why not.
         why: Skipped,
     },
+    /// The filter was installed in a running process, or was not.
+    Injected {
+        /// Process id.
+        pid: libc::pid_t,
+        /// How many threads have it now, or why none has.
+        outcome: Result<usize, String>,
+    },
     /// All are being let go.
     Leaving {
         /// How many threads.
@@ -99,6 +119,8 @@ pub enum Notice {
 pub struct Interest {
     /// [`Handler::judge`] shall be asked at entry.
     pub judge: bool,
+    /// Its answer can deny.
+    pub binding: bool,
     /// [`Handler::observe`] shall be told at entry.
     pub observe: bool,
     /// [`Handler::observe`] shall be told at exit.

@@ -29,6 +29,20 @@ fn link(tid: pid_t, entry: &str) -> BString {
     resolve::read_link(libc::AT_FDCWD, &proc_path(tid, entry)).unwrap_or_default()
 }
 
+/// The ELF interpreter of a program that has just begun: the file that is
+/// mapped at `AT_BASE` of its auxiliary vector (getauxval(3)). None for a
+/// static program.
+pub(super) fn loader(tid: pid_t) -> Option<BString> {
+    const AT_BASE: u64 = 7;
+    let auxiliary = read(tid, "auxv", 4096);
+    let word = |bytes: &[u8]| bytes.first_chunk::<8>().map(|word| u64::from_ne_bytes(*word));
+    let base = auxiliary.chunks_exact(16).find(|pair| word(pair) == Some(AT_BASE)).and_then(|pair| word(&pair[8..]))?;
+    let begins = format!("{base:08x}-");
+    let maps = read(tid, "maps", 64 * 1024);
+    let line = maps.lines().find(|line| base != 0 && line.starts_with(begins.as_bytes()))?;
+    line.find_byte(b'/').map(|start| line[start..].into())
+}
+
 /// The process that thread `tid` belongs to, with that thread's credentials.
 pub(super) fn process(tid: pid_t) -> Process {
     let status = read(tid, "status", 64 * 1024);
@@ -78,8 +92,10 @@ pub(super) struct Status {
     pub(super) tracer: pid_t,
     /// Effective user.
     pub(super) user: u32,
-    /// A signal that it does not block is pending.
-    pub(super) signal_awaits: bool,
+    /// It has a seccomp filter.
+    pub(super) filtered: bool,
+    ignored: u64,
+    caught: u64,
     state: u8,
     kernel: bool,
 }
@@ -100,12 +116,21 @@ impl Status {
             name: field("Name:").unwrap_or_default().to_owned(),
             tracer: number("TracerPid:").unwrap_or(0),
             user: field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX),
-            signal_awaits: (signals("SigPnd:") | signals("ShdPnd:")) & !signals("SigBlk:") != 0,
+            filtered: field("Seccomp:") == Some("2"),
+            ignored: signals("SigIgn:"),
+            caught: signals("SigCgt:"),
             state: field("State:").and_then(|state| state.bytes().next()).unwrap_or(b'?'),
             // "Kthread" is there since Linux 6.8; before, only what lives in
             // the kernel has no memory of its own.
             kernel: field("Kthread:").map_or_else(|| field("VmSize:").is_none(), |kernel| kernel == "1"),
         })
+    }
+
+    /// It ignores a signal: by choice, or by default (signal(7)).
+    pub(super) fn ignores(&self, signal: libc::c_int) -> bool {
+        let bit = 1u64.checked_shl((signal - 1) as u32).unwrap_or(0);
+        let by_default = matches!(signal, libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT);
+        self.ignored & bit != 0 || (by_default && self.caught & bit == 0)
     }
 
     /// It has ended, and perhaps waits for its parent.
@@ -127,6 +152,12 @@ pub(super) fn thread_group(tid: pid_t) -> pid_t {
 /// The process that made `pid`, or has taken it over; 0 if none is seen.
 pub(super) fn parent(pid: pid_t) -> pid_t {
     Status::of(pid).map_or(0, |status| status.parent)
+}
+
+/// The process that made task `tid`, as far as it still has it as its parent;
+/// a thread's own process.
+pub(super) fn maker(tid: pid_t) -> pid_t {
+    Status::of(tid).map_or(0, |status| if status.pid == tid { status.parent } else { status.pid })
 }
 
 /// Names in a directory that are numbers.

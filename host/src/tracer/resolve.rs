@@ -24,6 +24,7 @@
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
 use std::sync::{LazyLock, OnceLock};
 
 use bstr::{BString, ByteSlice};
@@ -46,6 +47,58 @@ pub(super) struct Place<'a> {
     pub(super) root: Option<&'a Root>,
     /// Its working directory, opened when needed.
     pub(super) cwd: &'a dyn Fn() -> io::Result<Base<'a>>,
+    /// Set when a name leads through what another process can change: its
+    /// directories, its descriptors.
+    pub(super) through_others: &'a AtomicBool,
+}
+
+/// `S_IFMT` bits of what a resolved path of task `tid` names; none if it
+/// cannot be told.
+pub(super) fn kind_of(tid: pid_t, path: &[u8]) -> Option<u16> {
+    let opened = open_resolved(tid, path).ok()?;
+    sys::identity(opened.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok().map(|identity| identity.kind)
+}
+
+/// Opens what a resolved path names in the task's root, without following a
+/// link.
+fn open_resolved(tid: pid_t, path: &[u8]) -> io::Result<OwnedFd> {
+    let root = sys::openat(libc::AT_FDCWD, &proc_path(tid, "root"), NAMING | libc::O_DIRECTORY)?;
+    let inside = below(&name_of(root.as_fd())?, path).ok_or(io::ErrorKind::NotFound)?;
+    let name = CString::new(inside).map_err(|_| io::ErrorKind::InvalidInput)?;
+    sys::openat2(root.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW, RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT)
+}
+
+/// An absolute path as it is called from `root`; none if it is not below.
+fn below(root: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    if root == b"/" {
+        return Some(path.to_vec());
+    }
+    match path.strip_prefix(root)? {
+        [] => Some(b"/".to_vec()),
+        inside @ [b'/', ..] => Some(inside.to_vec()),
+        _ => None,
+    }
+}
+
+/// The name by which task `tid` itself can open what was resolved, without
+/// any link, working directory or descriptor on the way; none if there is no
+/// such name.
+pub(super) fn stable_name(tid: pid_t, resolved: &ResolvedPath) -> Option<BString> {
+    if !resolved.path.starts_with(b"/") {
+        return None;
+    }
+    match resolved.state {
+        PathState::Unknown => return None,
+        PathState::Exists => {
+            let found = open_resolved(tid, &resolved.path).and_then(|fd| name_of(fd.as_fd())).ok()?;
+            if found != resolved.path {
+                return None;
+            }
+        }
+        PathState::Missing | PathState::Unresolved => {}
+    }
+    let root = sys::openat(libc::AT_FDCWD, &proc_path(tid, "root"), NAMING | libc::O_DIRECTORY).ok()?;
+    below(&name_of(root.as_fd()).ok()?, &resolved.path).map(BString::from)
 }
 
 /// Opens a task's working directory, to start from.
@@ -100,7 +153,9 @@ pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
     let mut digits = [0; 16];
     write!(&mut digits[..15], "{}", fd.as_raw_fd()).expect("a descriptor has at most ten digits");
     let name = CStr::from_bytes_until_nul(&digits).expect("the last byte is NUL");
-    read_link(own.as_raw_fd(), name)
+    // Not the kernel's error for the name that was followed: it followed it.
+    // A name longer than `PATH_MAX` has ENAMETOOLONG here.
+    read_link(own.as_raw_fd(), name).map_err(|error| io::Error::other(format!("no name: {error}")))
 }
 
 /// The content of a link. Most are short, so that a whole page need not be
@@ -248,7 +303,7 @@ impl<'p> Request<'_, 'p> {
         }
         let walked = self.place.root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
             let base = if self.name.starts_with(b"/") { None } else { Some(self.base()?.take()?) };
-            walk::walk(root, base, self.place.ids, self.name, self.follow)
+            walk::walk(root, base, self.place, self.name, self.follow)
         });
         walked.unwrap_or_else(|error| self.failed(&error))
     }
@@ -257,7 +312,7 @@ impl<'p> Request<'_, 'p> {
     fn resolve_in_directory(&self) -> ResolvedPath {
         let walked = self.base().and_then(Base::take).and_then(|base| {
             let root = Root::Theirs(base.try_clone()?);
-            walk::walk(&root, Some(base), self.place.ids, self.name, self.follow)
+            walk::walk(&root, Some(base), self.place, self.name, self.follow)
         });
         walked.unwrap_or_else(|error| self.failed(&error))
     }

@@ -12,6 +12,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, pid_t, sigset_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
@@ -110,27 +111,6 @@ pub(super) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// Remembers what the host changes for itself.
-fn remember_dispositions() -> io::Result<()> {
-    let mut inherited = Vec::new();
-    // SIGPIPE has been ignored by Rust's runtime, and the program must not
-    // inherit that.
-    for number in IGNORED.iter().map(|signal| *signal as c_int).chain([libc::SIGCHLD, libc::SIGPIPE]) {
-        // SAFETY: sigaction fills the structure, integers and a function
-        // pointer that is only passed back.
-        let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
-        if unsafe { libc::sigaction(number, std::ptr::null(), &raw mut old) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if number == libc::SIGPIPE {
-            old.sa_sigaction = libc::SIG_DFL;
-        }
-        inherited.push((number, old));
-    }
-    let _ = INHERITED.set(Inherited { dispositions: inherited });
-    Ok(())
-}
-
 /// From now on the keyboard's signals are the program's alone.
 pub(super) fn leave_keyboard_to_program() -> io::Result<()> {
     for ignored in IGNORED {
@@ -139,6 +119,49 @@ pub(super) fn leave_keyboard_to_program() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Remembers the dispositions that we were started with, of the signals whose
+/// disposition we change.
+fn remember_dispositions() -> io::Result<()> {
+    let mut inherited = Vec::new();
+    for number in IGNORED.iter().map(|signal| *signal as c_int).chain([libc::SIGCHLD, libc::SIGPIPE, wake()]) {
+        // SAFETY: sigaction fills the structure, integers and a function
+        // pointer that is only passed back.
+        let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+        if unsafe { libc::sigaction(number, std::ptr::null(), &raw mut old) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if number == libc::SIGPIPE && !PIPE_IGNORED.load(Ordering::Relaxed) {
+            // Rust's runtime ignores it.
+            old.sa_sigaction = libc::SIG_DFL;
+        }
+        inherited.push((number, old));
+    }
+    let _ = INHERITED.set(Inherited { dispositions: inherited });
+    Ok(())
+}
+
+/// SIGPIPE was ignored when we were started.
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Runs before Rust's runtime, which ignores SIGPIPE and does not say what was
+/// before.
+// SAFETY: the section holds pointers to functions like this one, which the C
+// library calls before main (System V ABI, "Initialization and Termination
+// Functions"). It makes one system call and stores a flag.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn look() {
+        // SAFETY: sigaction fills the structure.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut old);
+            PIPE_IGNORED.store(old.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+        }
+    }
+    look
+};
 
 /// Calls `leave` for each signal that asks us to leave.
 pub(super) fn leave_on_signal(leave: impl Fn() + Send + 'static) -> io::Result<()> {

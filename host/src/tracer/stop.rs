@@ -166,11 +166,6 @@ impl Stopped {
         asked(sys::event_message(self.tid))
     }
 
-    /// Makes the call at whose entry it is stopped fail with `errno`, unrun.
-    pub(super) fn deny(&self, errno: u16) -> Asked<()> {
-        self.skip(-i64::from(errno))
-    }
-
     /// Makes the call at whose entry it is stopped answer `result`, unrun.
     pub(super) fn skip(&self, result: i64) -> Asked<()> {
         asked(arch::skip(self.tid, result))

@@ -58,6 +58,8 @@ pub(super) struct CallInfo {
     pub(super) audit: u32,
     pub(super) nr: u64,
     pub(super) args: [u64; 6],
+    /// What the filter said that stopped it (`SECCOMP_RET_DATA`).
+    pub(super) mark: Option<u32>,
 }
 
 /// What `info` says of a call; `None` at a stop of another kind.
@@ -67,11 +69,12 @@ pub(super) fn moment(info: &libc::ptrace_syscall_info) -> Option<Moment> {
         match info.op {
             libc::PTRACE_SYSCALL_INFO_SECCOMP => {
                 let call = info.u.seccomp;
-                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args }))
+                let mark = Some(call.ret_data);
+                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args, mark }))
             }
             libc::PTRACE_SYSCALL_INFO_ENTRY => {
                 let call = info.u.entry;
-                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args }))
+                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args, mark: None }))
             }
             libc::PTRACE_SYSCALL_INFO_EXIT => Some(Moment::Exit(info.u.exit.sval)),
             _ => None,
@@ -203,6 +206,93 @@ pub(super) fn read_memory(tid: pid_t, address: u64, buffer: &mut [u8]) -> usize 
     usize::try_from(read).unwrap_or(0)
 }
 
+/// `process_vm_writev(2)` of one range; whether all of it was written.
+pub(super) fn write_memory(tid: pid_t, address: u64, bytes: &[u8]) -> bool {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as usize as *mut c_void, iov_len: bytes.len() };
+    // SAFETY: the kernel only reads `bytes`; `remote` is an address in another
+    // process that it checks itself.
+    let written = unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    written == bytes.len() as isize
+}
+
+/// Writes a word of a stopped tracee's memory (`PTRACE_POKEDATA`), also where
+/// the tracee itself may only read.
+pub(super) fn poke(tid: pid_t, address: u64, word: u64) -> io::Result<()> {
+    ptrace(libc::PTRACE_POKEDATA, tid, address as usize, word as usize).map(drop)
+}
+
+/// kcmp(2) of two tasks: whether they share the resource `kind`.
+pub(super) fn kcmp(one: pid_t, other: pid_t, kind: c_int) -> io::Result<bool> {
+    // SAFETY: a system call on numbers.
+    check(unsafe { libc::syscall(libc::SYS_kcmp, one, other, kind, 0, 0) }).map(|order| order == 0)
+}
+
+/// The signals that a stopped tracee blocks (`PTRACE_GETSIGMASK`).
+pub(super) fn signal_mask(tid: pid_t) -> io::Result<u64> {
+    let mut mask = 0u64;
+    // SAFETY: the kernel writes the eight bytes that it is told of.
+    check(unsafe { libc::ptrace(PTRACE_GETSIGMASK, tid, size_of::<u64>(), &raw mut mask) })?;
+    Ok(mask)
+}
+
+/// Sets them (`PTRACE_SETSIGMASK`).
+pub(super) fn set_signal_mask(tid: pid_t, mask: u64) -> io::Result<()> {
+    // SAFETY: the kernel reads the eight bytes that it is told of.
+    check(unsafe { libc::ptrace(PTRACE_SETSIGMASK, tid, size_of::<u64>(), &raw const mask) }).map(drop)
+}
+
+/// include/uapi/linux/ptrace.h (Linux 3.11).
+const PTRACE_GETSIGMASK: c_uint = 0x420a;
+const PTRACE_SETSIGMASK: c_uint = 0x420b;
+
+/// A copy of a descriptor of process and thread `ids` (`pidfd_getfd(2)`, Linux
+/// 5.6). A process whose first thread has ended is asked through another
+/// (`PIDFD_THREAD`, Linux 6.9).
+pub(super) fn take_descriptor(ids: (pid_t, pid_t), fd: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: system calls on numbers; each descriptor returned belongs to
+    // nobody else.
+    unsafe {
+        let open = |id: pid_t, flags: c_int| check(libc::syscall(libc::SYS_pidfd_open, id, flags));
+        let process = open(ids.1, libc::O_EXCL).or_else(|_| open(ids.0, 0))?;
+        let process = OwnedFd::from_raw_fd(process as c_int);
+        Ok(OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0))? as c_int))
+    }
+}
+
+/// Raises the limit of a process's descriptors by `more`, if it may have that
+/// many; the limit that it had.
+pub(super) fn make_room_for_descriptors(pid: pid_t, more: u64) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one structure.
+    let told = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) } == 0;
+    if !told || limit.rlim_cur >= limit.rlim_max {
+        return None;
+    }
+    set_descriptor_limit(pid, limit.rlim_cur.saturating_add(more).min(limit.rlim_max));
+    Some(limit.rlim_cur)
+}
+
+/// Sets that limit.
+pub(super) fn set_descriptor_limit(pid: pid_t, soft: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes, then reads, one structure. If the process is
+    // gone there is nothing to do.
+    unsafe {
+        if libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) == 0 {
+            limit.rlim_cur = soft;
+            libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Sends a signal to one thread of a process (tgkill(2)).
+pub(super) fn signal_thread(pid: pid_t, tid: pid_t, signal: c_int) {
+    // SAFETY: a system call on numbers. If the thread is gone there is nothing
+    // to do.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
+}
+
 /// `struct open_how` of openat2(2).
 #[repr(C)]
 struct OpenHow {
@@ -247,6 +337,13 @@ pub(super) struct Identity {
     mount: u64,
     /// `S_IFMT` bits.
     pub(super) kind: u16,
+}
+
+impl Identity {
+    /// Whether both are in one file system, mounted at one place.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.device == other.device && self.mount == other.mount
+    }
 }
 
 /// statx(2) of what `dir` and `path` lead to; `flags` are `AT_*`.

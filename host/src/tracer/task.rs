@@ -3,15 +3,22 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use bstr::BString;
 use libc::pid_t;
 
+use super::arch::Registers;
 use super::descriptors::Kept;
+use super::errand::Errand;
+use super::pagemap::{Pagemap, Settled};
 use super::procfs;
+use super::protected::Protected;
 use super::resolve::{self, Base, Ids, Place, Root};
+use super::space::Space;
 use crate::decode::{Changes, Kind};
 use crate::event::{Call, Event, Oracle, Process, ResolvedPath};
 
@@ -31,11 +38,45 @@ pub(super) struct Task {
     pub(super) inside: bool,
     /// We have asked it to stop, and it has not yet.
     pub(super) interrupted: bool,
+    /// It has been in a group-stop, and SIGCONT has not been delivered since.
+    pub(super) was_stopped: bool,
+    /// What it shares with others.
+    pub(super) space: Space,
+    /// It shares its working directory with another process.
+    pub(super) shares_file_system: bool,
+    /// A call of it was judged and let go unprotected, and may not have read
+    /// its names and its memory yet.
+    pub(super) underway: bool,
+    /// It is made to run a call that does nothing instead of its own.
+    pub(super) faked: Option<Faked>,
+    /// The structure of the clone3 that it is about to make.
+    pub(super) lent: Option<Rc<Protected>>,
+    /// It has registers of the call that made it, which were ours.
+    pub(super) borrowed: Option<Rc<Protected>>,
+    /// It sets up a container, and is not judged until it executes the
+    /// program.
+    pub(super) sets_up: bool,
+    /// It runs calls of ours.
+    pub(super) errand: Option<Errand>,
+    /// The program that it was allowed to execute.
+    pub(super) executing: Option<Arc<Event>>,
     /// Its executable, if process events are wanted.
     pub(super) exe: BString,
     /// Its end has been told.
     pub(super) end_told: bool,
+    /// A name of its last event led through another process's directories or
+    /// descriptors.
+    pub(super) through_others: Arc<AtomicBool>,
+    pagemap: Option<Pagemap>,
     view: Arc<View>,
+}
+
+/// A call that was refused, while another runs in its place.
+#[derive(Debug)]
+pub(super) struct Faked {
+    /// Registers at entry.
+    pub(super) registers: Registers,
+    pub(super) result: i64,
 }
 
 /// A call between entry and exit.
@@ -45,6 +86,10 @@ pub(super) struct Pending {
     pub(super) since: Instant,
     /// Somebody wants the exit event; otherwise only we do.
     pub(super) wanted: bool,
+    /// Registers to put back, and the memory that they pointed to meanwhile.
+    pub(super) protected: Option<Rc<Protected>>,
+    /// No call whose names were judged may run beside it.
+    pub(super) exclusive: bool,
 }
 
 impl Pending {
@@ -73,8 +118,20 @@ impl Task {
             filtered: false,
             inside: false,
             interrupted: false,
+            was_stopped: false,
+            space: Space::unknown(),
+            shares_file_system: false,
+            underway: false,
+            errand: None,
+            faked: None,
+            lent: None,
+            borrowed: None,
+            sets_up: false,
+            executing: None,
             exe: BString::default(),
             end_told: false,
+            through_others: Arc::default(),
+            pagemap: None,
             view: Arc::default(),
         }
     }
@@ -84,11 +141,33 @@ impl Task {
         self.view = Arc::default();
     }
 
+    /// Sees to it that what was read from its memory is its alone; `keep` what
+    /// was opened for it.
+    pub(super) fn settle(&mut self, tid: pid_t, ranges: &[(u64, u64)], keep: bool) -> Settled {
+        let Some(pagemap) = self.pagemap.take().or_else(|| Pagemap::open(tid).ok()) else { return Settled::Shared };
+        let settled = ranges.iter().map(|(address, length)| pagemap.settle(*address, *length));
+        let settled = settled.max().unwrap_or(Settled::Already);
+        if keep {
+            self.pagemap = Some(pagemap);
+        }
+        settled
+    }
+
+    /// It has executed a program: its memory is new.
+    pub(super) fn renew(&mut self) {
+        self.forget();
+        self.pagemap = None;
+        self.space = Space::fresh();
+        if self.shares_file_system {
+            self.space.expose();
+        }
+    }
+
     /// Somebody who answers questions about this task while it is stopped.
     /// Without `keep` nothing of the answers is remembered.
     pub(super) fn oracle(&self, tid: pid_t, keep: bool) -> Box<dyn Oracle> {
         let view = if keep { Arc::downgrade(&self.view) } else { Weak::new() };
-        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view })
+        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view, through_others: self.through_others.clone() })
     }
 }
 
@@ -96,6 +175,7 @@ impl Task {
 struct TaskOracle {
     ids: Ids,
     view: Weak<View>,
+    through_others: Arc<AtomicBool>,
 }
 
 impl TaskOracle {
@@ -126,6 +206,7 @@ impl Oracle for TaskOracle {
         let view = self.view();
         let place = Place {
             ids: self.ids,
+            through_others: &self.through_others,
             root: kept(&view.root, || Root::of(self.ids.tid)).ok(),
             cwd: &|| {
                 if let Some(kept) = view.cwd.get() {

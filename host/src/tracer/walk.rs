@@ -10,12 +10,14 @@ use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bstr::{BStr, BString, ByteSlice};
 use libc::c_int;
 
-use super::resolve::{Ids, Root, join, name_of, proc_path, read_link};
-use super::sys;
+use super::resolve::{Ids, Place, Root, join, name_of, proc_path, read_link};
+use super::sys::{self, Identity};
 use crate::event::{PathState, ResolvedPath};
 
 /// `path_resolution(7)`
@@ -32,7 +34,7 @@ const S_IFLNK: u16 = libc::S_IFLNK as u16;
 pub(super) fn walk(
     root: &Root,
     base: Option<OwnedFd>,
-    ids: Ids,
+    place: &Place<'_>,
     name: &BStr,
     follow: bool,
 ) -> io::Result<ResolvedPath> {
@@ -44,20 +46,22 @@ pub(super) fn walk(
         Some(base) => base,
         None => root.try_clone()?,
     };
-    let mut walk = Walk { root, here, ids, left: VecDeque::new(), links: 0 };
+    let (ids, through_others) = (place.ids, place.through_others);
+    let mut walk = Walk { root, here, ids, through_others, left: VecDeque::new(), links: 0 };
     walk.queue(name)?;
     walk.run(follow || name.ends_with(b"/"))
 }
 
-struct Walk {
+struct Walk<'a> {
     root: OwnedFd,
     here: OwnedFd,
     ids: Ids,
+    through_others: &'a AtomicBool,
     left: VecDeque<BString>,
     links: u32,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Puts the components of a name before those that are left.
     fn queue(&mut self, name: &[u8]) -> io::Result<()> {
         let components: Vec<&[u8]> = name.split_str("/").filter(|c| !c.is_empty() && *c != b".").collect();
@@ -124,6 +128,9 @@ impl Walk {
                 (true, _) => {}
                 // A magic link, or one that the kernel makes up relative to here.
                 (false, _) => {
+                    if !self.is_own(directory) {
+                        self.through_others.store(true, Ordering::Relaxed);
+                    }
                     self.here = sys::openat(self.here.as_raw_fd(), name, NAMING)?;
                     return Ok(());
                 }
@@ -134,6 +141,18 @@ impl Walk {
             self.here = self.root.try_clone()?;
         }
         self.queue(&target)
+    }
+
+    /// Whether the procfs directory at `here` is the task's own. Only our own
+    /// procfs numbers processes as we do.
+    fn is_own(&self, directory: Identity) -> bool {
+        static OURS: LazyLock<Option<Identity>> = LazyLock::new(|| sys::identity(libc::AT_FDCWD, c"/proc", 0).ok());
+        let own = format!("/proc/{}/", self.ids.pid);
+        OURS.is_some_and(|ours| ours.is_beside(&directory))
+            && name_of(self.here.as_fd()).is_ok_and(|mut name| {
+                name.push(b'/');
+                name.starts_with(own.as_bytes())
+            })
     }
 
     /// The tracee's process and thread id as the procfs at `here` numbers

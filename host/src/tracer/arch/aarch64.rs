@@ -84,11 +84,27 @@ impl Registers {
         self.general.regs[8] = nr;
     }
 
+    /// Makes the call at whose entry the task is stopped another one, with the
+    /// same arguments.
+    pub(in crate::tracer) fn set_number(&mut self, nr: u64) {
+        self.number = Some(nr as c_int);
+    }
+
     /// Makes the call at whose entry the task is stopped, or that it is about
     /// to make, another one.
     pub(in crate::tracer) fn set_call(&mut self, nr: u64, args: [u64; 6]) {
         self.general.regs[8] = nr;
         self.general.regs[..6].copy_from_slice(&args);
         self.number = Some(nr as c_int);
+    }
+
+    /// Argument `index` of the call; no other convention has registers here.
+    pub(in crate::tracer) fn argument(&mut self, index: u8, _compat: bool) -> u64 {
+        self.general.regs[usize::from(index)]
+    }
+
+    /// Replaces it.
+    pub(in crate::tracer) fn set_argument(&mut self, index: u8, _compat: bool, value: u64) {
+        self.general.regs[usize::from(index)] = value;
     }
 }

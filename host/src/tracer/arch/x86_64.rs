@@ -51,9 +51,19 @@ impl Registers {
     pub(in crate::tracer) fn call(&self) -> CallInfo {
         let r = &self.0;
         if r.cs == USER32_CS {
-            CallInfo { audit: AUDIT_ARCH_I386, nr: r.orig_rax, args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp] }
+            CallInfo {
+                audit: AUDIT_ARCH_I386,
+                nr: r.orig_rax,
+                args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp],
+                mark: None,
+            }
         } else {
-            CallInfo { audit: AUDIT_ARCH_X86_64, nr: r.orig_rax, args: [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9] }
+            CallInfo {
+                audit: AUDIT_ARCH_X86_64,
+                nr: r.orig_rax,
+                args: [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9],
+                mark: None,
+            }
         }
     }
 
@@ -81,6 +91,12 @@ impl Registers {
         self.0.orig_rax = NO_CALL;
     }
 
+    /// Makes the call at whose entry the task is stopped another one, with the
+    /// same arguments.
+    pub(in crate::tracer) fn set_number(&mut self, nr: u64) {
+        self.0.orig_rax = nr;
+    }
+
     /// Makes the 64-bit call at whose entry the task is stopped, or that it is
     /// about to make, another one.
     pub(in crate::tracer) fn set_call(&mut self, nr: u64, args: [u64; 6]) {
@@ -88,5 +104,33 @@ impl Registers {
         self.0.rax = nr;
         (self.0.rdi, self.0.rsi, self.0.rdx) = (args[0], args[1], args[2]);
         (self.0.r10, self.0.r8, self.0.r9) = (args[3], args[4], args[5]);
+    }
+
+    fn place(&mut self, index: u8, compat: bool) -> &mut u64 {
+        let r = &mut self.0;
+        match (compat, index) {
+            (false, 0) => &mut r.rdi,
+            (false, 1) => &mut r.rsi,
+            (false, 2) => &mut r.rdx,
+            (false, 3) => &mut r.r10,
+            (false, 4) => &mut r.r8,
+            (false, _) => &mut r.r9,
+            (true, 0) => &mut r.rbx,
+            (true, 1) => &mut r.rcx,
+            (true, 2) => &mut r.rdx,
+            (true, 3) => &mut r.rsi,
+            (true, 4) => &mut r.rdi,
+            (true, _) => &mut r.rbp,
+        }
+    }
+
+    /// Argument `index` of the call, in i386's convention if `compat`.
+    pub(in crate::tracer) fn argument(&mut self, index: u8, compat: bool) -> u64 {
+        *self.place(index, compat)
+    }
+
+    /// Replaces it.
+    pub(in crate::tracer) fn set_argument(&mut self, index: u8, compat: bool, value: u64) {
+        *self.place(index, compat) = value;
     }
 }

@@ -3,16 +3,20 @@
 //! A task that is interrupted by us in a blocking call must not notice. The
 //! kernel restarts most calls by itself; a few answer `EINTR` instead
 //! (signal(7), "Interruption of system calls … by stop signals"), and those
-//! are made again here.
+//! are made again here. The same holds for signals that a task ignores: the
+//! kernel drops them unless the task is traced.
 
-use libc::pid_t;
+use std::time::{Duration, Instant};
+
+use libc::{c_int, pid_t};
 
 use super::{Engine, TraceError};
+use crate::decode::Arch;
 use crate::tracer::procfs::{self, Status};
 use crate::tracer::selection::{self, Selection};
 use crate::tracer::stop::Stopped;
 use crate::tracer::task::Task;
-use crate::tracer::{Notice, Skipped, sys};
+use crate::tracer::{Notice, Skipped, guardian, sys};
 
 /// Lists of a process's threads are read until one has nothing new; each pass
 /// can only find what others than its seized threads have made.
@@ -53,8 +57,11 @@ impl Engine<'_> {
         let (mut processes, mut threads) = (0, 0);
         for pid in pids {
             match self.seize(*pid) {
-                Ok(0) | Err(Skipped::Vanished) => {}
-                Ok(count) => (processes, threads) = (processes + 1, threads + count),
+                Ok(0) | Err(Skipped::Vanished | Skipped::Ended) => {}
+                Ok(count) => {
+                    (processes, threads) = (processes + 1, threads + count);
+                    self.spare_set_up(*pid);
+                }
                 Err(why) => self.skipped(*pid, why),
             }
         }
@@ -63,15 +70,27 @@ impl Engine<'_> {
         }
     }
 
+    /// A container's first process, found while a runtime still sets the
+    /// container up, is not judged before it executes the program.
+    fn spare_set_up(&mut self, pid: pid_t) {
+        let sets_up = Status::of(pid).is_some_and(|status| status.parent == 0 && status.name.starts_with("runc:["));
+        if sets_up {
+            self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.sets_up = true);
+        }
+    }
+
     fn skipped(&mut self, pid: pid_t, why: Skipped) {
         let name = Status::of(pid).map(|status| status.name).unwrap_or_default();
         self.handler.notice(&Notice::Skipped { pid, name, why });
     }
 
-    /// Attaches to every thread of a process. The number of those that were
+    /// Attaches to every thread of a process, and sees to its filter. The number of those that were
     /// not ours before.
-    fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
+    pub(super) fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
         selection::attachable(pid)?;
+        if !self.passing {
+            relieve_guardian(pid);
+        }
         let (mut seized, mut refused) = (0, None);
         for _ in 0..MOST_PASSES {
             let new: Vec<pid_t> =
@@ -81,13 +100,18 @@ impl Engine<'_> {
                 match sys::ptrace(libc::PTRACE_SEIZE, tid, 0, self.options as usize) {
                     Ok(_) => {
                         let mut task = Task::new(pid);
-                        task.interrupted = true;
+                        (task.filtered, task.interrupted) = (self.passing, !self.passing);
+                        if let Some(sibling) = self.tasks.values().find(|other| other.pid == pid) {
+                            task.space = sibling.space.clone();
+                        }
                         if self.processes {
                             task.exe = procfs::process(pid).exe;
                         }
                         self.tasks.insert(tid, task);
-                        // If it is gone already, wait says so.
-                        let _ = sys::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0);
+                        if !self.passing {
+                            // If it is gone already, wait says so.
+                            let _ = sys::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0);
+                        }
                         (seized, progress) = (seized + 1, true);
                     }
                     Err(error) => {
@@ -107,7 +131,13 @@ impl Engine<'_> {
         }
         match refused {
             Some(why) if seized == 0 => Err(why),
-            _ => Ok(seized),
+            _ => {
+                if self.inject && seized > 0 {
+                    self.to_filter.insert(pid);
+                }
+                self.guarded(pid);
+                Ok(seized)
+            }
         }
     }
 
@@ -118,30 +148,109 @@ impl Engine<'_> {
             return;
         }
         self.leaving = true;
+        if let Some(tid) = self.turns.alone() {
+            self.end_turn(tid);
+        }
         self.handler.notice(&Notice::Leaving { threads: self.tasks.len() });
         for (tid, task) in &mut self.tasks {
             task.interrupted = true;
             // If it is gone already, wait says so.
             let _ = sys::ptrace(libc::PTRACE_INTERRUPT, *tid, 0, 0);
         }
+        for (_, (_, born)) in std::mem::take(&mut self.newborn) {
+            born.detach(0);
+        }
     }
 
-    /// Lets a task that we interrupted make the call again that answered
-    /// `EINTR` for our sake alone.
+    /// A filter was installed in all threads of a process, or was not: then
+    /// the process stops at every call, as before.
+    pub(super) fn installed(&mut self, pid: pid_t, result: i64) {
+        let threads = procfs::threads(pid);
+        let outcome = match result {
+            0 if !threads.iter().all(|tid| Status::of(*tid).is_none_or(|status| status.filtered)) => {
+                Err("not all of its threads have it".to_owned())
+            }
+            0 => Ok(threads.len()),
+            tid @ 1.. => Err(format!("its thread {tid} has filters of its own")),
+            errno => Err(std::io::Error::from_raw_os_error(-errno as i32).to_string()),
+        };
+        if outcome.is_ok() {
+            self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.filtered = true);
+        }
+        self.handler.notice(&Notice::Injected { pid, outcome });
+    }
+
+    /// Lets a task that we interrupted go on as if nothing had been.
     pub(super) fn mend(&mut self, stop: &Stopped) {
-        if !self.task(stop.tid()).interrupted {
-            return;
+        if self.task(stop.tid()).interrupted {
+            restart(stop);
         }
-        let Ok(mut registers) = stop.registers() else { return };
-        let Some(nr) = registers.number() else { return };
-        // close(2) has closed its descriptor, whatever it answers.
-        if registers.result() != -i64::from(libc::EINTR) || nr == libc::SYS_close as u64 {
-            return;
+    }
+
+    /// A signal is about to be delivered. One that is ignored would not have
+    /// woken a task without a tracer.
+    pub(super) fn signalled(&mut self, stop: Stopped, signal: c_int) {
+        // The one that ends a stop has woken it: so has the stop.
+        if signal == libc::SIGCONT && std::mem::take(&mut self.task(stop.tid()).was_stopped) {
+            return self.go_on(stop, signal);
         }
-        if Status::of(stop.tid()).is_some_and(|status| !status.signal_awaits) {
-            registers.call_again(nr);
-            // If it is gone, wait says so.
-            let _ = stop.set_registers(&registers);
+        if was_interrupted(&stop) && Status::of(stop.tid()).is_some_and(|status| status.ignores(signal)) {
+            restart(&stop);
         }
+        self.go_on(stop, signal);
+    }
+}
+
+/// Asks the guardian of a host that has died to let a process go.
+fn relieve_guardian(pid: pid_t) {
+    let tracer = || Status::of(pid).map_or(0, |status| status.tracer);
+    let guardian = tracer();
+    if guardian == 0 || Status::of(guardian).is_none_or(|status| status.name != guardian::NAME) {
+        return;
+    }
+    if nix::sys::signal::kill(nix::unistd::Pid::from_raw(guardian), nix::sys::signal::Signal::SIGTERM).is_err() {
+        return;
+    }
+    let since = Instant::now();
+    while tracer() == guardian && since.elapsed() < HANDOVER {
+        std::thread::yield_now();
+    }
+}
+
+/// Longest wait for a guardian to leave.
+const HANDOVER: Duration = Duration::from_secs(1);
+
+/// Whether a call answers `EINTR` by itself when something has woken it, where
+/// others are restarted by the kernel if no handler runs (signal(7); the
+/// sources have `-EINTR` where others have `-ERESTARTNOHAND`). Not so close(2),
+/// which has closed its descriptor whatever it answers.
+fn is_frail(nr: u64) -> bool {
+    let waits = ["epoll_wait", "epoll_pwait", "epoll_pwait2", "rt_sigtimedwait", "semop", "semtimedop"];
+    let polls = ["io_getevents", "io_pgetevents", "io_uring_enter", "ppoll", "pselect6", "futex", "read"];
+    let sockets = ["accept", "accept4", "connect", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg"];
+    let name = Arch::NATIVE.spec(nr as u32).name;
+    [&waits[..], &polls, &sockets].concat().contains(&name)
+}
+
+/// `include/linux/errno.h`: what a call answers that is to be made again
+/// unless a handler runs, who sees `EINTR` then. Never seen by a program.
+const ERESTARTNOHAND: i64 = 514;
+
+/// Whether it has just come out of one of those calls with `EINTR`.
+fn was_interrupted(stop: &Stopped) -> bool {
+    stop.registers().is_ok_and(|registers| {
+        registers.result() == -i64::from(libc::EINTR) && registers.number().is_some_and(is_frail)
+    })
+}
+
+/// Makes the kernel restart such a call. A signal is pending or was, so that
+/// it looks at the result before it goes back to the program.
+fn restart(stop: &Stopped) {
+    if was_interrupted(stop)
+        && let Ok(mut registers) = stop.registers()
+    {
+        registers.set_result(-ERESTARTNOHAND);
+        // If it is gone, wait says so.
+        let _ = stop.set_registers(&registers);
     }
 }

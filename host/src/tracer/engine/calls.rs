@@ -1,28 +1,41 @@
 //! What becomes of a call: entry, verdict, exit.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use libc::pid_t;
+use libc::{c_int, pid_t};
 
 use super::Engine;
+use super::protection::Guarded;
+use super::turns::Manner;
 use crate::decode::{self, Arch, Changes, Memory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
 use crate::tracer::Interest;
+use crate::tracer::filter::MARK;
 use crate::tracer::memory::TraceeMemory;
-use crate::tracer::stop::{Asked, Gone, Moment, Stopped};
+use crate::tracer::pagemap::Settled;
+use crate::tracer::pins::Snapshot;
+use crate::tracer::protected::Protected;
+use crate::tracer::stop::{Gone, Moment, Stopped};
 use crate::tracer::sys::CallInfo;
-use crate::tracer::task::{Pending, Task};
+use crate::tracer::task::{Faked, Pending, Task};
+use crate::tracer::traits::{Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
 
 impl Engine<'_> {
     /// A call that the filter chose.
     pub(super) fn filtered_call(&mut self, stop: Stopped) {
-        // Whoever it came from has our filter: it tells nobody else.
-        self.task(stop.tid()).filtered = true;
-        match stop.moment(false) {
-            Ok(Some(Moment::Entry(info))) => self.entry(stop, info),
-            _ => self.go_on(stop, 0),
+        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return self.go_on(stop, 0) };
+        let mark = info.mark.or_else(|| stop.message().ok().map(|message| message as u32));
+        if mark != Some(u32::from(MARK)) {
+            // A filter of the program's own asked for a tracer. Alone it has
+            // none, and the call fails (seccomp(2), `SECCOMP_RET_TRACE`).
+            let _gone = stop.skip(-i64::from(libc::ENOSYS));
+            return self.go_on(stop, 0);
         }
+        self.task(stop.tid()).filtered = true;
+        self.entry(stop, info);
     }
 
     /// Entry or exit of a call of a task that stops at each, or exit of one
@@ -32,11 +45,26 @@ impl Engine<'_> {
         let inside = task.inside || task.pending.is_some();
         match stop.moment(inside) {
             Ok(Some(Moment::Entry(info))) => {
-                self.task(stop.tid()).inside = true;
-                self.entry(stop, info);
+                let task = self.task(stop.tid());
+                task.inside = true;
+                let (filtered, pid) = (task.filtered, task.pid);
+                if filtered {
+                    // The filter has yet to say whether it is wanted.
+                    self.go_on(stop, 0);
+                } else if self.to_filter.remove(&pid) {
+                    self.send_to_install(stop, info);
+                } else {
+                    self.entry(stop, info);
+                }
             }
             Ok(Some(Moment::Exit(result))) => {
-                self.task(stop.tid()).inside = false;
+                let task = self.task(stop.tid());
+                task.inside = false;
+                if let Some(mut faked) = task.faked.take() {
+                    faked.registers.set_result(faked.result);
+                    let _gone = stop.set_registers(&faked.registers);
+                    return self.go_on(stop, 0);
+                }
                 self.mend(&stop);
                 self.exit(stop, result);
             }
@@ -44,61 +72,176 @@ impl Engine<'_> {
         }
     }
 
-    fn entry(&mut self, stop: Stopped, info: CallInfo) {
-        let memory = TraceeMemory(stop.tid());
+    /// A call that has not run. May be asked again about the same call.
+    pub(super) fn entry(&mut self, stop: Stopped, info: CallInfo) {
+        let tid = stop.tid();
+        if self.task(tid).sets_up {
+            return self.go_on(stop, 0);
+        }
+        let memory = TraceeMemory(tid);
+        let snapshot = Snapshot::new(&memory);
         let Some(arch) = Arch::from_audit(info.audit, info.nr as u32) else {
             // Numbers of an ABI that we do not know: nothing can be judged.
-            let _gone = stop.deny(libc::ENOSYS as u16);
-            return self.go_on(stop, 0);
+            return self.refuse(stop, libc::ENOSYS);
         };
-        let (nr, args) = decode::demultiplex(arch, info.nr as u32, info.args, &memory);
-        let spec = arch.spec(nr);
-        match Self::keep_children_traced(&stop, arch, spec, &info) {
-            Ok(false) => {}
-            Ok(true) | Err(Gone) => return self.go_on(stop, 0),
+        let (nr, mut args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
+        let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
+        let stop = match self.keep_children_traced(stop, arch, spec, info) {
+            Some(stop) => stop,
+            None => return,
+        };
+        if self.touches_region(tid, traits, &args) {
+            return self.refuse(stop, libc::EPERM);
+        }
+        let lent = self.task(tid).lent.take();
+        if let Some(address) = lent.as_ref().and_then(|lent| lent.address()) {
+            // That is what the kernel will read.
+            args[0] = address;
         }
         let interest = self.handler.interest(arch, nr, &args);
-        if interest == Interest::default() && spec.changes == Changes::Nothing {
+        if interest == Interest::default()
+            && lent.is_none()
+            && spec.changes == Changes::Nothing
+            && !(self.binding && traits.matter())
+        {
             return self.go_on(stop, 0);
         }
-        let call = decode::decode(arch, nr, args, &memory);
-        let event = Arc::new(self.event(stop.tid(), Kind::Entry(call)));
+        if traits.exposes {
+            self.task(tid).space.expose();
+        }
+        match traits.stalls.filter(|_| self.binding) {
+            Some(Stalls::WithoutFlag) if arch == Arch::NATIVE => {
+                let _gone = stop.set_first_argument(info.args[0] | USER_MODE_ONLY);
+            }
+            Some(Stalls::WithRequest) if args[1] as u32 == USERFAULTFD_NEW as u32 => {
+                return self.refuse(stop, libc::EPERM);
+            }
+            Some(Stalls::WithoutFlag) => return self.refuse(stop, libc::EPERM),
+            _ => {}
+        }
+        let mut needs_region = interest.binding && self.needs_region(tid);
+        if needs_region && !self.has_region(tid) {
+            return self.send_for_region(stop, arch, info);
+        }
+        let call = decode::decode(arch, nr, args, &snapshot);
+        if interest.binding && !needs_region {
+            match self.settle(tid, &snapshot, traits.executes().map(|index| args[index])) {
+                Settled::Already => {}
+                // It may have changed before it was copied.
+                Settled::Copied => return self.entry(stop, info),
+                Settled::Shared if self.has_region(tid) => needs_region = true,
+                Settled::Shared => return self.send_for_region(stop, arch, info),
+            }
+        }
+        self.task(tid).through_others.store(false, Ordering::Relaxed);
+        let event = Arc::new(self.event(tid, Kind::Entry(call)));
+        let manner =
+            if self.binding { self.manner(tid, &event, traits, interest.binding) } else { Manner::Indifferent };
+        let Some(stop) = self.take_turn(stop, info, manner) else { return };
+        if manner == Manner::Intruding {
+            self.intruded = true;
+        }
         let denied = if interest.judge { self.handler.judge(&event) } else { None };
         if interest.observe || interest.exit {
             event.capture();
         }
-        self.carry_out(stop, &event, denied, interest, spec);
+        let mut protected = lent;
+        let others = interest.binding && self.task(tid).through_others.load(Ordering::Relaxed);
+        if denied.is_none() && protected.is_none() && (needs_region || others) {
+            if !self.has_region(tid) {
+                self.end_turn(tid);
+                return self.send_for_region(stop, arch, info);
+            }
+            match self.guard(&stop, &event, &snapshot) {
+                Ok(Guarded::Protected(guarded)) => protected = Some(guarded),
+                Ok(Guarded::Refused) => {
+                    self.unprotected(tid);
+                    return self.refuse(stop, libc::EPERM);
+                }
+                Err(Gone) => return self.go_on(stop, 0),
+            }
+        }
+        if denied.is_none() && interest.binding && traits.executes().is_some_and(|index| event.path(index).is_some()) {
+            self.task(tid).executing = Some(event.clone());
+        }
+        self.carry_out(stop, &event, denied, interest, spec, protected);
         if interest.observe {
             self.handler.observe(event);
         }
     }
 
-    fn carry_out(&mut self, stop: Stopped, event: &Arc<Event>, denied: Option<Errno>, interest: Interest, spec: &Spec) {
+    /// Makes a call fail, whatever anybody says.
+    pub(super) fn refuse(&mut self, stop: Stopped, errno: c_int) {
+        self.deny(&stop, errno);
+        self.end_turn(stop.tid());
+        self.go_on(stop, 0);
+    }
+
+    /// Makes a call fail, unrun. Where our filter stopped it the kernel skips
+    /// it when told so. At a plain stop it asks other filters first, which do
+    /// not know number -1 and may kill; so a call is put in its place that
+    /// every filter allows (`seccomp(2)`, strict mode) and that fails at once.
+    fn deny(&mut self, stop: &Stopped, errno: c_int) {
+        let result = -i64::from(errno);
+        if self.task(stop.tid()).filtered {
+            let _gone = stop.skip(result);
+            return;
+        }
+        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return };
+        let arch = Arch::from_audit(info.audit, info.nr as u32);
+        let (Some(nr), Ok(registers)) = (arch.unwrap_or(Arch::NATIVE).number("read"), stop.registers()) else { return };
+        let mut replaced = registers.clone();
+        replaced.set_number(u64::from(nr));
+        replaced.set_argument(0, arch == Some(Arch::X86), u64::MAX);
+        let _gone = stop.set_registers(&replaced);
+        self.task(stop.tid()).faked = Some(Faked { registers, result });
+    }
+
+    fn carry_out(
+        &mut self,
+        stop: Stopped,
+        event: &Arc<Event>,
+        denied: Option<Errno>,
+        interest: Interest,
+        spec: &Spec,
+        protected: Option<Rc<Protected>>,
+    ) {
+        let tid = stop.tid();
         if let Some(errno) = denied {
-            let _gone = stop.deny(errno.raw());
-            let refused =
-                interest.exit.then(|| self.exit_event(stop.tid(), event, -i64::from(errno.raw()), 0, &NoMemory));
+            if let Some(protected) = protected {
+                Self::unguard(&stop, &protected);
+            }
+            self.deny(&stop, c_int::from(errno.raw()));
+            let refused = interest.exit.then(|| self.exit_event(tid, event, -i64::from(errno.raw()), 0, &NoMemory));
+            self.task(tid).underway = false;
+            self.end_turn(tid);
             self.go_on(stop, 0);
             if let Some(refused) = refused {
                 self.handler.observe(refused);
             }
             return;
         }
-        if interest.exit || spec.changes != Changes::Nothing {
+        let exclusive = self.has_turn(tid);
+        if interest.exit || spec.changes != Changes::Nothing || protected.is_some() || exclusive {
             if spec.changes == Changes::FileSystem {
                 self.moving += 1;
                 self.tasks.values_mut().for_each(Task::forget);
             }
-            let pending = Pending { entry: event.clone(), since: Instant::now(), wanted: interest.exit };
-            if let Some(lost) = self.task(stop.tid()).pending.replace(pending) {
-                self.over(stop.tid(), &lost);
+            let wanted = interest.exit;
+            let pending = Pending { entry: event.clone(), since: Instant::now(), wanted, protected, exclusive };
+            if let Some(lost) = self.task(tid).pending.replace(pending) {
+                self.over(tid, &lost);
             }
         }
         self.go_on(stop, 0);
     }
 
-    fn exit(&mut self, stop: Stopped, result: i64) {
+    fn exit(&mut self, stop: Stopped, mut result: i64) {
         let Some(pending) = self.task(stop.tid()).pending.take() else { return self.go_on(stop, 0) };
+        if let Some(protected) = &pending.protected {
+            result = Self::unguard(&stop, protected).unwrap_or(result);
+        }
+        self.task(stop.tid()).executing = None;
         self.over(stop.tid(), &pending);
         if !pending.wanted {
             return self.go_on(stop, 0);
@@ -113,6 +256,9 @@ impl Engine<'_> {
     /// changed is to be learned anew. Roots and working directories can be
     /// shared (`CLONE_FS`), also with a task that is gone.
     pub(super) fn over(&mut self, tid: pid_t, pending: &Pending) {
+        if pending.exclusive {
+            self.end_turn(tid);
+        }
         match pending.changes() {
             Changes::Nothing => {}
             Changes::Credentials => {
@@ -144,29 +290,49 @@ impl Engine<'_> {
         Arc::new(event)
     }
 
-    /// Sees to it that a new child is traced. True if the call was denied.
-    fn keep_children_traced(stop: &Stopped, arch: Arch, spec: &Spec, info: &CallInfo) -> Asked<bool> {
+    /// Sees to it that a new child is traced. The stop, unless the call has
+    /// been decided on.
+    fn keep_children_traced(&mut self, stop: Stopped, arch: Arch, spec: &Spec, info: CallInfo) -> Option<Stopped> {
         let untraced = libc::CLONE_UNTRACED as u64;
+        let tid = stop.tid();
         match spec.name {
             "clone" if info.args[0] & untraced != 0 => {
                 if arch == Arch::NATIVE {
-                    stop.set_first_argument(info.args[0] & !untraced)?;
-                    return Ok(false);
+                    let _gone = stop.set_first_argument(info.args[0] & !untraced);
+                    return Some(stop);
                 }
-                stop.deny(libc::EPERM as u16)?;
-                Ok(true)
+                self.refuse(stop, libc::EPERM);
+                None
             }
             "clone3" => {
+                let memory = TraceeMemory(tid);
+                let snapshot = Snapshot::new(&memory);
                 let mut flags = [0; 8];
-                TraceeMemory(stop.tid()).read(info.args[0], &mut flags);
-                if u64::from_le_bytes(flags) & untraced == 0 {
-                    return Ok(false);
+                snapshot.read(info.args[0], &mut flags);
+                // Where verdicts bind, the flags must stay what they are.
+                let stays =
+                    !self.binding || !self.needs_region(tid) && self.settle(tid, &snapshot, None) != Settled::Shared;
+                if stays {
+                    snapshot.read(info.args[0], &mut flags);
+                    if u64::from_le_bytes(flags) & untraced == 0 {
+                        return Some(stop);
+                    }
                 }
-                // C libraries fall back to clone, whose flag can be cleared.
-                stop.deny(libc::ENOSYS as u16)?;
-                Ok(true)
+                if self.binding && arch == Arch::NATIVE {
+                    if !self.has_region(tid) {
+                        self.send_for_region(stop, arch, info);
+                        return None;
+                    }
+                    if let Ok(Some(protected)) = self.guard_clone(&stop, &info) {
+                        self.task(tid).lent = Some(protected);
+                        return Some(stop);
+                    }
+                }
+                // C libraries fall back to clone, whose flags are in a register.
+                self.refuse(stop, libc::ENOSYS);
+                None
             }
-            _ => Ok(false),
+            _ => Some(stop),
         }
     }
 }

@@ -1,0 +1,63 @@
+//! The program that runs is the one that was judged.
+//!
+//! execve(2) names a file; the kernel may run another: the interpreter of its
+//! `#!` line, or what a name has come to lead to meanwhile; and the first
+//! instruction is that of the ELF interpreter which the program names. The task
+//! stops once more before it. What is different then is judged again, and
+//! killed if it is refused. A dynamic loader in its usual place is not judged
+//! again: whoever may run programs may run it.
+
+use std::sync::Arc;
+
+use bstr::{BString, ByteSlice as _};
+use libc::pid_t;
+
+use super::Engine;
+use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Value};
+use crate::tracer::{procfs, resolve, sys, traits::Traits};
+
+impl Engine<'_> {
+    /// Compares the program that `tid` has just begun with the call that was
+    /// allowed.
+    pub(super) fn verify_program(&mut self, tid: pid_t, judged: &Arc<Event>) {
+        let Some(call) = judged.call() else { return };
+        let Some(index) = Traits::of(call.arch, call.nr).executes() else { return };
+        let exe = resolve::read_link(libc::AT_FDCWD, &resolve::proc_path(tid, "exe")).unwrap_or_default();
+        let argv = procfs::process(tid).argv;
+        let another = judged.path(index).is_none_or(|path| path.path != exe);
+        // An interpreter has the script's name among its arguments.
+        let same_argv = match call.arguments.get(index + 1).map(|argument| &argument.value) {
+            Some(Value::Strings { items, truncated: false }) if !another => *items == argv || argv.is_empty(),
+            _ => true,
+        };
+        let loader = procfs::loader(tid).filter(|loader| !is_usual(loader));
+        let again = (another || !same_argv).then_some(exe);
+        for program in again.into_iter().chain(loader) {
+            if self.judge_again(tid, call, index, program, argv.clone()) {
+                return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);
+            }
+        }
+    }
+
+    /// Whether `program` with these arguments is refused in place of what was
+    /// judged.
+    fn judge_again(&mut self, tid: pid_t, call: &Call, index: usize, program: BString, argv: Vec<BString>) -> bool {
+        let mut arguments = call.arguments.clone();
+        let resolved = ResolvedPath { path: program.clone(), state: PathState::Exists };
+        arguments[index] = Argument::captured(Value::Path(program), Some(resolved), None);
+        if let Some(given) = arguments.get_mut(index + 1) {
+            *given = Argument::new(Value::Strings { items: argv, truncated: false });
+        }
+        let call = Call { arch: call.arch, nr: call.nr, registers: call.registers, spec: call.spec, arguments };
+        let event = Arc::new(self.event(tid, Kind::Entry(call)));
+        self.handler.judge(&event).is_some()
+    }
+}
+
+/// A dynamic loader where distributions have it: `/lib64/ld-linux-x86-64.so.2`,
+/// `/usr/lib/ld-musl-aarch64.so.1` and their like.
+fn is_usual(loader: &BString) -> bool {
+    let (directory, name) = loader.split_at(loader.rfind_byte(b'/').map_or(0, |slash| slash + 1));
+    let system = [&b"/lib"[..], b"/usr/lib"].iter().any(|place| directory.starts_with(place));
+    system && name.starts_with(b"ld-")
+}

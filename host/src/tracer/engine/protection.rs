@@ -1,0 +1,316 @@
+//! What was judged is what the kernel runs.
+//!
+//! A task that is alone keeps its memory to itself: it is enough to see that
+//! the pages which were read belong to nobody else. For one that is not,
+//! names, addresses and structures are copied to memory that only the host can
+//! write ([`Region`](crate::tracer::region)), names in the form that was
+//! judged, and the registers point there until the call is over.
+//!
+//! What cannot be protected is refused.
+
+use std::rc::Rc;
+
+use bstr::ByteSlice as _;
+use libc::pid_t;
+
+use super::Engine;
+use crate::decode::{self, Arch, Kind};
+use crate::event::{Call, Event, Value};
+use crate::tracer::arch::Registers;
+use crate::tracer::errand::{self, Errand};
+use crate::tracer::memory::TraceeMemory;
+use crate::tracer::pagemap::Settled;
+use crate::tracer::pins::{Pin, Snapshot, pins};
+use crate::tracer::protected::Protected;
+use crate::tracer::region::Region;
+use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
+use crate::tracer::sys::{self, CallInfo};
+use crate::tracer::traits::Traits;
+use crate::tracer::{region, resolve};
+
+/// What becomes of an allowed call.
+pub(super) enum Guarded {
+    /// It runs on ours.
+    Protected(Rc<Protected>),
+    /// It would not run on what was judged.
+    Refused,
+}
+
+/// Files kept open for looking at pages; with many tasks they are opened each
+/// time.
+const MOST_KEPT: usize = 128;
+
+/// The kernel takes no larger `struct clone_args` (`PAGE_SIZE`).
+const CLONE_ARGS_MAX: usize = 4096;
+
+/// Calls whose name is seen by more than the kernel's look-up: a program's
+/// command name, a mount's source, a link's text. They run on the caller's
+/// own words.
+const LITERAL: [&str; 7] = ["execve", "execveat", "mount", "symlink", "symlinkat", "fsconfig", "fspick"];
+
+impl Engine<'_> {
+    /// Whether a call would change the region where it lies. Its length does
+    /// not matter: the region is lower than anything else.
+    pub(super) fn touches_region(&mut self, tid: pid_t, traits: Traits, args: &[u64; 6]) -> bool {
+        let low = |argument: &u8| (1..region::END).contains(&args[usize::from(*argument)]);
+        traits.remaps.iter().any(low) && self.task(tid).space.region().is_some()
+    }
+
+    /// Whether a judged call of the task needs the region, judging by the task
+    /// alone.
+    pub(super) fn needs_region(&mut self, tid: pid_t) -> bool {
+        self.intruded || !self.task(tid).space.is_alone()
+    }
+
+    /// Whether the task has the region.
+    pub(super) fn has_region(&mut self, tid: pid_t) -> bool {
+        self.task(tid).space.region().is_some()
+    }
+
+    /// Sees to it that what was read for a call of a task that is alone cannot
+    /// be changed by others.
+    /// Of a call that executes a program only its name counts: the rest is
+    /// verified afterwards.
+    pub(super) fn settle(&mut self, tid: pid_t, snapshot: &Snapshot<'_>, program: Option<u64>) -> Settled {
+        let keep = self.tasks.len() <= MOST_KEPT;
+        let mut ranges = snapshot.ranges();
+        if let Some(name) = program {
+            ranges.retain(|(address, _)| *address == name);
+        }
+        self.task(tid).settle(tid, &ranges, keep)
+    }
+
+    /// Keeps what an allowed call reads from change. The task has the region
+    /// if it needs it.
+    pub(super) fn guard(&mut self, stop: &Stopped, event: &Event, snapshot: &Snapshot<'_>) -> Asked<Guarded> {
+        let tid = stop.tid();
+        let Some(call) = event.call() else { return Ok(Guarded::Refused) };
+        let Some(region) = self.task(tid).space.region() else { return Ok(Guarded::Refused) };
+        // i386's socketcall has its arguments in memory: no register can
+        // point elsewhere.
+        let native = call.arch == Arch::NATIVE;
+        if !native && call.arch == Arch::X86 && call.nr != u32::try_from(self.number_of(stop)?).unwrap_or(u32::MAX) {
+            return Ok(Guarded::Refused);
+        }
+        if native && call.spec.name == "sendmmsg" {
+            return self.guard_first(stop, call, &region);
+        }
+        let name = |index: usize| substitute(tid, event, call, index);
+        let Ok(pins) = pins(call, snapshot, &name) else { return Ok(Guarded::Refused) };
+        let mut registers = stop.registers()?;
+        Ok(match Protected::put(&region, &pins, &mut registers, call.arch == Arch::X86) {
+            Some(protected) => {
+                stop.set_registers(&registers)?;
+                Guarded::Protected(Rc::new(protected))
+            }
+            None => Guarded::Refused,
+        })
+    }
+
+    /// Lets a sendmmsg send its first message, if that is still what was
+    /// judged.
+    fn guard_first(&mut self, stop: &Stopped, many: &Call, region: &Rc<Region>) -> Asked<Guarded> {
+        let memory = TraceeMemory(stop.tid());
+        let snapshot = Snapshot::new(&memory);
+        let [fd, messages, _, flags, ..] = many.registers;
+        let one = decode::decode(many.arch, libc::SYS_sendmsg as u32, [fd, messages, flags, 0, 0, 0], &snapshot);
+        let unchanged = match (&many.arguments[1].value, &one.arguments[1].value) {
+            (Value::Messages(judged), Value::Messages(now)) => judged.first() == now.first(),
+            _ => false,
+        };
+        let mut registers = stop.registers()?;
+        let pins = pins(&one, &snapshot, &|_| None).ok().filter(|_| unchanged);
+        let Some(mut protected) = pins.and_then(|pins| Protected::put(region, &pins, &mut registers, false)) else {
+            return Ok(Guarded::Refused);
+        };
+        protected.send_first(&mut registers, flags);
+        stop.set_registers(&registers)?;
+        Ok(Guarded::Protected(Rc::new(protected)))
+    }
+
+    /// Puts the structure of a clone3 where only the host can write, without
+    /// the flag that would hide the child.
+    pub(super) fn guard_clone(&mut self, stop: &Stopped, info: &CallInfo) -> Asked<Option<Rc<Protected>>> {
+        let Some(region) = self.task(stop.tid()).space.region() else { return Ok(None) };
+        let mut bytes = vec![0; usize::try_from(info.args[1]).unwrap_or(usize::MAX).min(CLONE_ARGS_MAX)];
+        if sys::read_memory(stop.tid(), info.args[0], &mut bytes) != bytes.len() {
+            return Ok(None);
+        }
+        let Some(flags) = bytes.first_chunk_mut::<8>() else { return Ok(None) };
+        *flags = (u64::from_le_bytes(*flags) & !(libc::CLONE_UNTRACED as u64)).to_le_bytes();
+        let mut registers = stop.registers()?;
+        let pin = Pin { register: 0, bytes, inner: Vec::new() };
+        let Some(protected) = Protected::put(&region, &[pin], &mut registers, false) else { return Ok(None) };
+        stop.set_registers(&registers)?;
+        Ok(Some(Rc::new(protected)))
+    }
+
+    fn number_of(&self, stop: &Stopped) -> Asked<u64> {
+        stop.registers()?.number().ok_or(Gone)
+    }
+
+    /// Gives a task whose protected call is over its registers back. The
+    /// call's result.
+    pub(super) fn unguard(stop: &Stopped, protected: &Protected) -> Option<i64> {
+        let mut registers = stop.registers().ok()?;
+        let result = protected.restore(stop.tid(), &mut registers);
+        // If it is gone, wait says so.
+        let _ = stop.set_registers(&registers);
+        Some(result)
+    }
+
+    /// Sends a task that is at the entry of a call to map the region. It comes
+    /// back to the same call.
+    pub(super) fn send_for_region(&mut self, stop: Stopped, arch: Arch, info: CallInfo) {
+        let tid = stop.tid();
+        let task = self.task(tid);
+        let (space, pid) = (task.space.clone(), task.pid);
+        if space.look(tid) {
+            return self.entry(stop, info);
+        }
+        // The instruction of another convention makes other calls.
+        let region = if arch == Arch::NATIVE { space.region_to_map() } else { None };
+        let started = region.ok_or(Gone).and_then(|region| {
+            let original = stop.registers()?;
+            let nr = original.number().ok_or(Gone)?;
+            let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
+            self.begin(&stop, Errand::new(region, (pid, tid), original, nr, mask))
+        });
+        match started {
+            Ok(()) => stop.resume_to_call(0),
+            Err(Gone) => {
+                self.unprotected(tid);
+                self.refuse(stop, libc::EPERM);
+            }
+        }
+    }
+
+    /// Sends a task that is at the entry of a call to install our filter in
+    /// all threads of its process.
+    pub(super) fn send_to_install(&mut self, stop: Stopped, info: CallInfo) {
+        let tid = stop.tid();
+        let task = self.task(tid);
+        let (space, pid) = (task.space.clone(), task.pid);
+        let started = (|| {
+            let native = Arch::from_audit(info.audit, info.nr as u32) == Some(Arch::NATIVE);
+            let region = space.region_to_map().filter(|_| native).ok_or(Gone)?;
+            let slot = errand::filter_slot(&region, &self.filter).ok_or(Gone)?;
+            let original = stop.registers()?;
+            let nr = original.number().ok_or(Gone)?;
+            let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
+            self.begin(&stop, Errand::new(region, (pid, tid), original, nr, mask).with_filter(slot))
+        })();
+        match started {
+            Ok(()) => stop.resume_to_call(0),
+            Err(Gone) => {
+                self.installed(pid, -i64::from(libc::EOPNOTSUPP));
+                self.entry(stop, info);
+            }
+        }
+    }
+
+    /// Begins an errand at the entry of a call.
+    pub(super) fn begin(&mut self, stop: &Stopped, mut errand: Errand) -> Asked<()> {
+        let Some((nr, args)) = errand.next(0) else { return Err(Gone) };
+        sys::set_signal_mask(stop.tid(), u64::MAX).map_err(|_| Gone)?;
+        errand.room = sys::make_room_for_descriptors(self.task(stop.tid()).pid, errand::DESCRIPTORS);
+        let mut registers = errand.original.clone();
+        registers.set_call(nr, args);
+        stop.set_registers(&registers)?;
+        self.task(stop.tid()).errand = Some(errand);
+        Ok(())
+    }
+
+    /// A stop of a task that runs an errand.
+    pub(super) fn on_errand(&mut self, stop: Stopped, reason: Reason, mut errand: Errand) {
+        let tid = stop.tid();
+        match reason {
+            Reason::Call => match stop.moment(self.task(tid).inside) {
+                Ok(Some(Moment::Exit(result))) => {
+                    self.task(tid).inside = false;
+                    if let Some((nr, args)) = errand.next(result) {
+                        let mut registers = errand.original.clone();
+                        registers.set_call(nr, args);
+                        registers.call_again(nr);
+                        let _gone = stop.set_registers(&registers);
+                    } else {
+                        return self.come_back(stop, errand);
+                    }
+                }
+                _ => self.task(tid).inside = true,
+            },
+            Reason::Signal(signal) => errand.owed.push(signal),
+            Reason::GroupStop(_) if !self.leaving => {
+                self.task(tid).errand = Some(errand);
+                return stop.listen();
+            }
+            _ => {}
+        }
+        self.task(tid).errand = Some(errand);
+        stop.resume_to_call(0);
+    }
+
+    /// An errand is done: the task makes its own call.
+    fn come_back(&mut self, stop: Stopped, errand: Errand) {
+        let (tid, nr) = (stop.tid(), errand.nr);
+        let mut registers: Registers = errand.original.clone();
+        registers.call_again(nr);
+        let _gone = stop.set_registers(&registers);
+        let _ = sys::set_signal_mask(tid, errand.mask);
+        let pid = self.task(tid).pid;
+        for signal in &errand.owed {
+            sys::signal_thread(pid, tid, *signal);
+        }
+        if let Some(result) = errand.installed() {
+            self.installed(pid, result);
+        }
+        let space = self.task(tid).space.clone();
+        if space.region().is_none() && !space.look(tid) {
+            space.failed();
+        }
+        if let Some(limit) = errand.room {
+            sys::set_descriptor_limit(pid, limit);
+        }
+        self.go_on(stop, 0);
+    }
+
+    /// A judged call of the task cannot be protected.
+    pub(super) fn unprotected(&mut self, tid: pid_t) {
+        if !std::mem::replace(&mut self.told_unprotected, true) {
+            tracing::warn!(
+                "thread {tid}: what its call reads can be changed by others and cannot be protected, so that the call is refused; further cases are not told"
+            );
+        }
+    }
+}
+
+/// The name under which a judged path argument is passed to the kernel, if it
+/// need not be the caller's own.
+fn substitute(tid: pid_t, event: &Event, call: &Call, index: usize) -> Option<bstr::BString> {
+    if LITERAL.contains(&call.spec.name) {
+        return None;
+    }
+    let Value::Path(name) = &call.arguments.get(index)?.value else { return None };
+    let Kind::Path(_) = &call.spec.args.get(index)?.kind else { return None };
+    let confined = call.spec.name == "openat2"
+        && call.arguments.iter().any(|argument| match &argument.value {
+            Value::Structure(fields) => fields.iter().any(|field| {
+                let beneath = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_XDEV;
+                field.name == "resolve" && field.value & beneath != 0
+            }),
+            _ => false,
+        });
+    let last = name.rsplit_str("/").next().unwrap_or_default();
+    let creates_or_removes = |name: &str| {
+        ["mkdir", "rmdir", "unlink", "rename", "link", "mknod"].iter().any(|begin| name.starts_with(begin))
+    };
+    if confined || ((last == b"." || last == b"..") && creates_or_removes(call.spec.name)) {
+        return None;
+    }
+    let mut stable = resolve::stable_name(tid, event.path(index)?)?;
+    if last.is_empty() && !name.is_empty() && !stable.ends_with(b"/") {
+        // "name/" must be a directory.
+        stable.push(b'/');
+    }
+    Some(stable)
+}

@@ -1,0 +1,234 @@
+//! Who may run beside whom.
+//!
+//! A call whose names were judged runs while other tasks run. If one of them
+//! made a name lead elsewhere in between, the kernel would not run what was
+//! judged. Calls that can do that are rare: making or moving a symbolic link,
+//! moving a directory, mounting, changing a root. Such a call runs alone: it
+//! waits until every task that was let go with a judged call has been seen
+//! again, and until it is over no judged call is let go. What a single-stop
+//! task is doing is not known, so it is interrupted once.
+//!
+//! Writing to another process's memory is treated alike, because from then on
+//! the memory of no task is its own.
+//!
+//! A wait has a limit, after which the call runs all the same: a file system
+//! that a traced program serves (FUSE) could need both at once (SECURITY.md).
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use libc::pid_t;
+
+use super::Engine;
+use crate::event::{Event, PathState};
+use crate::tracer::inbox::Message;
+use crate::tracer::stop::Stopped;
+use crate::tracer::sys::{self, CallInfo};
+use crate::tracer::traits::{Redirects, Traits};
+
+/// Longest wait for others.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a call gets along with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It neither trusts names and memory to stay, nor changes any.
+    Indifferent,
+    /// It was judged by names and memory, which must stay until it has read
+    /// them.
+    Trusting,
+    /// It changes where names lead.
+    Redirecting,
+    /// It writes to memory of others.
+    Intruding,
+}
+
+impl Turns {
+    /// Who runs alone, or is about to.
+    pub(super) fn alone(&self) -> Option<pid_t> {
+        self.alone
+    }
+}
+
+/// A task that waits for its turn.
+#[derive(Debug)]
+struct Waiting {
+    stop: Stopped,
+    info: CallInfo,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Runs alone, or is about to.
+    alone: Option<pid_t>,
+    /// It waits for these to be seen.
+    unseen: HashSet<pid_t>,
+    first: Option<Waiting>,
+    others: VecDeque<Waiting>,
+    /// Counts turns, so that an old limit does not end a new wait.
+    number: u64,
+    /// Somebody waits, and the turn has a limit.
+    limited: bool,
+}
+
+impl Engine<'_> {
+    /// How the call at whose entry `tid` is gets along with others.
+    pub(super) fn manner(&mut self, tid: pid_t, event: &Event, traits: Traits, binding: bool) -> Manner {
+        let redirects = match traits.redirects {
+            Redirects::Never => false,
+            Redirects::Always => true,
+            Redirects::UnlessPlain => {
+                // A regular file in a new place leads nowhere else.
+                let count = event.call().map_or(0, |call| call.arguments.len());
+                let mut paths = (0..count).filter_map(|index| event.path(index));
+                paths.any(|path| path.state == PathState::Exists && !is_plain(tid, &path.path))
+            }
+            Redirects::IfShared => !self.task(tid).space.is_alone(),
+        };
+        if traits.intrudes || opens_memory(event) {
+            Manner::Intruding
+        } else if redirects {
+            Manner::Redirecting
+        } else if binding {
+            Manner::Trusting
+        } else {
+            Manner::Indifferent
+        }
+    }
+
+    /// Lets a call go on to judgement, or keeps it until it may: then
+    /// [`Engine::entry`] is called with it again.
+    pub(super) fn take_turn(&mut self, stop: Stopped, info: CallInfo, manner: Manner) -> Option<Stopped> {
+        let tid = stop.tid();
+        if self.leaving {
+            return Some(stop);
+        }
+        if self.turns.alone == Some(tid) && self.turns.unseen.is_empty() {
+            if matches!(manner, Manner::Redirecting | Manner::Intruding) {
+                return Some(stop);
+            }
+            // It is another call now: its memory has changed.
+            self.end_turn(tid);
+        }
+        let waiting = Waiting { stop, info };
+        match manner {
+            Manner::Indifferent => return Some(waiting.stop),
+            Manner::Trusting if self.turns.alone.is_none() => {
+                self.task(tid).underway = true;
+                return Some(waiting.stop);
+            }
+            Manner::Redirecting | Manner::Intruding if self.turns.alone.is_none() => {
+                self.turns.alone = Some(tid);
+                self.turns.number += 1;
+                let unseen = self.tasks.iter().filter(|(other, task)| task.underway && **other != tid);
+                self.turns.unseen = unseen.map(|(other, _)| *other).collect();
+                self.turns.limited = false;
+                if self.turns.unseen.is_empty() {
+                    return Some(waiting.stop);
+                }
+                for other in &self.turns.unseen {
+                    if let Some(task) = self.tasks.get_mut(other) {
+                        task.interrupted = true;
+                        // If it is gone, wait says so.
+                        let _ = sys::ptrace(libc::PTRACE_INTERRUPT, *other, 0, 0);
+                    }
+                }
+                self.turns.first = Some(waiting);
+                self.limit_turn();
+            }
+            _ => {
+                self.turns.others.push_back(waiting);
+                self.limit_turn();
+            }
+        }
+        None
+    }
+
+    /// A task has stopped, or is gone: what it was let go with is over, or
+    /// will be judged again.
+    pub(super) fn seen(&mut self, tid: pid_t) {
+        if let Some(task) = self.tasks.get_mut(&tid) {
+            task.underway = false;
+        }
+        if self.turns.unseen.remove(&tid) && self.turns.unseen.is_empty() {
+            self.proceed();
+        }
+    }
+
+    fn proceed(&mut self) {
+        if let Some(Waiting { stop, info }) = self.turns.first.take() {
+            self.entry(stop, info);
+        }
+    }
+
+    /// The call of `tid` that ran alone is over, or its task is.
+    pub(super) fn end_turn(&mut self, tid: pid_t) {
+        if self.turns.alone != Some(tid) {
+            self.turns.others.retain(|waiting| waiting.stop.tid() != tid);
+            return;
+        }
+        self.turns.alone = None;
+        self.turns.unseen.clear();
+        let first = self.turns.first.take().filter(|waiting| waiting.stop.tid() != tid || self.leaving);
+        for Waiting { stop, info } in first.into_iter().chain(std::mem::take(&mut self.turns.others)) {
+            self.entry(stop, info);
+        }
+    }
+
+    /// Whether the turn of `tid` has come, or is about to.
+    pub(super) fn has_turn(&self, tid: pid_t) -> bool {
+        self.turns.alone == Some(tid)
+    }
+
+    fn limit_turn(&mut self) {
+        if std::mem::replace(&mut self.turns.limited, true) {
+            return;
+        }
+        let (inbox, number) = (self.inbox.clone(), self.turns.number);
+        let sleep = move || {
+            std::thread::sleep(PATIENCE);
+            inbox.post(Message::Overdue(number));
+        };
+        if std::thread::Builder::new().name("turn".into()).spawn(sleep).is_err() {
+            tracing::warn!("cannot start a thread: a call may wait for others without limit");
+        }
+    }
+
+    /// The turn with this number has lasted too long.
+    pub(super) fn overdue(&mut self, number: u64) {
+        let Some(tid) = self.turns.alone.filter(|_| self.turns.number == number) else { return };
+        tracing::warn!("thread {tid} changes names and has waited or run for a second: others go on beside it");
+        if self.turns.first.is_some() {
+            self.turns.unseen.clear();
+            self.proceed();
+        } else {
+            self.end_turn(tid);
+        }
+    }
+}
+
+/// Neither a directory nor a symbolic link.
+fn is_plain(tid: pid_t, path: &[u8]) -> bool {
+    crate::tracer::resolve::kind_of(tid, path).is_some_and(|kind| {
+        let kind = u32::from(kind);
+        kind != libc::S_IFDIR && kind != libc::S_IFLNK
+    })
+}
+
+/// Whether a call opens `/proc/PID/mem` for more than reading.
+fn opens_memory(event: &Event) -> bool {
+    let Some(call) = event.call() else { return false };
+    let writes =
+        match call.spec.name {
+            "open" | "openat" => call.spec.args.iter().zip(call.registers).any(|(arg, register)| {
+                arg.name == "flags" && register as libc::c_int & libc::O_ACCMODE != libc::O_RDONLY
+            }),
+            "openat2" | "creat" => true,
+            _ => false,
+        };
+    if !writes {
+        return false;
+    }
+    (0..call.arguments.len()).filter_map(|index| event.path(index)).any(|path| path.path.ends_with(b"/mem"))
+}

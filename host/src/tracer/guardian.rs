@@ -1,0 +1,155 @@
+//! A small process that takes over if the host dies.
+//!
+//! A program under our filter needs a tracer: without one the calls that the
+//! filter chose fail with `ENOSYS` (seccomp(2), `SECCOMP_RET_TRACE`). Where it
+//! shall go on without the host, the guardian waits for the host's end,
+//! attaches to all that the host traced, and lets every call pass, until the
+//! programs end or a new host comes (`SIGTERM` makes it leave). The same when
+//! the host leaves programs in which it has installed the filter. Calls that the
+//! filter chooses between the host's death and the guardian's arrival fail all
+//! the same; nothing in the kernel prevents that.
+//!
+//! It is made before any thread and any plugin, so that it shares nothing with
+//! what can fail, and it judges nothing.
+#![allow(unsafe_code, reason = "fork, and memory shared with a child")]
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use libc::pid_t;
+use nix::fcntl::OFlag;
+use nix::unistd::{ForkResult, fork, pipe2, setsid};
+
+use super::engine;
+
+/// Its command name, by which a new host knows it.
+pub(super) const NAME: &str = "tracegate-guard";
+/// Highest process id that Linux gives out (`PID_MAX_LIMIT`).
+const MOST_PIDS: usize = 1 << 22;
+/// What the host writes when it ends in order.
+const DISMISSED: u8 = b'.';
+
+/// The host's side.
+#[derive(Debug)]
+pub struct Guardian {
+    traced: Traced,
+    alive: File,
+}
+
+impl Guardian {
+    /// Starts one. To be called before any thread is started.
+    ///
+    /// # Errors
+    /// If the kernel refuses a process, a pipe or memory.
+    pub fn start() -> io::Result<Self> {
+        let traced = Traced::new()?;
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
+        // SAFETY: no other thread exists, so that the child may do anything.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => {
+                drop(theirs);
+                nix::sys::wait::waitpid(child, None)?;
+                Ok(Self { traced, alive: ours.into() })
+            }
+            ForkResult::Child => {
+                drop(ours);
+                // The grandchild is nobody's: wait must not find it.
+                // SAFETY: as above.
+                if matches!(unsafe { fork() }, Ok(ForkResult::Child)) {
+                    watch(theirs, &traced);
+                }
+                // SAFETY: ends this process without what the host registered.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    }
+
+    /// A process has come under our eyes.
+    pub(super) fn add(&self, pid: pid_t) {
+        self.traced.set(pid, true);
+    }
+
+    /// It is gone, or let go.
+    pub(super) fn remove(&self, pid: pid_t) {
+        self.traced.set(pid, false);
+    }
+
+    /// The host ends, and nothing is left to guard.
+    pub(super) fn dismiss(mut self) {
+        // If it is gone there is nobody to tell.
+        let _ = self.alive.write_all(&[DISMISSED]);
+    }
+}
+
+fn watch(alive: OwnedFd, traced: &Traced) {
+    let _ = setsid();
+    // SAFETY: a system call on a string with NUL.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"tracegate-guard".as_ptr()) };
+    // The host's input and output are not kept open.
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        for fd in 0..2 {
+            // SAFETY: system calls on numbers.
+            unsafe { libc::dup2(null.as_raw_fd(), fd) };
+        }
+    }
+    let mut last = Vec::new();
+    // An end without a word is a death.
+    if File::from(alive).read_to_end(&mut last).is_ok() && last.is_empty() {
+        engine::take_over(&traced.all());
+    }
+}
+
+/// The processes that the host traces, a bit each, in memory that outlives it.
+#[derive(Debug)]
+struct Traced(NonNull<AtomicU8>);
+
+impl Traced {
+    fn new() -> io::Result<Self> {
+        // SAFETY: fresh anonymous memory; pages never touched cost nothing.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                MOST_PIDS / 8,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(memory.cast()).map(Self).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    fn bytes(&self) -> &[AtomicU8] {
+        // SAFETY: that many bytes were mapped and are never unmapped.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), MOST_PIDS / 8) }
+    }
+
+    fn set(&self, pid: pid_t, present: bool) {
+        let Some(byte) = usize::try_from(pid).ok().and_then(|pid| self.bytes().get(pid / 8)) else { return };
+        let bit = 1 << (pid % 8);
+        if present {
+            byte.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            byte.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    fn all(&self) -> Vec<pid_t> {
+        let present = |(index, byte): (usize, &AtomicU8)| {
+            let bits = byte.load(Ordering::Relaxed);
+            (0..8).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| (index * 8 + bit) as pid_t)
+        };
+        self.bytes()
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| byte.load(Ordering::Relaxed) != 0)
+            .flat_map(present)
+            .collect()
+    }
+}

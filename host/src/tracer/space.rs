@@ -1,0 +1,128 @@
+//! What tasks share: an address space, descriptors, a working directory.
+//!
+//! Whoever shares one of these with a task can change what the task's call
+//! means after it was judged. A task that is alone is judged and let go in one
+//! stop; for one that is not, what was judged is kept from change
+//! (`engine/protection.rs`). In doubt a task is not alone.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use libc::{c_int, pid_t};
+
+use super::region::Region;
+use super::sys;
+
+/// One address space, and who lives in it. Clones live in the same.
+#[derive(Clone, Debug)]
+pub(super) struct Space(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    exposed: Cell<bool>,
+    region: RefCell<Option<Rc<Region>>>,
+    /// The region has been seen where it belongs.
+    mapped: Cell<bool>,
+    /// How often mapping it came to nothing.
+    failures: Cell<u32>,
+}
+
+/// Attempts to map the region, after which calls that need it are refused.
+const MOST_FAILURES: u32 = 3;
+
+impl Space {
+    fn make(exposed: bool, region: Option<Rc<Region>>, mapped: bool) -> Self {
+        Self(Rc::new(Inner {
+            exposed: Cell::new(exposed),
+            region: RefCell::new(region),
+            mapped: Cell::new(mapped),
+            failures: Cell::new(0),
+        }))
+    }
+
+    /// The space of a program that has just been executed.
+    pub(super) fn fresh() -> Self {
+        Self::make(false, None, false)
+    }
+
+    /// A space of which nothing is known.
+    pub(super) fn unknown() -> Self {
+        Self::make(true, None, false)
+    }
+
+    /// The space of a process that was forked from this one. What is mapped
+    /// here is mapped there.
+    pub(super) fn forked(&self) -> Self {
+        Self::make(false, self.0.region.borrow().clone(), self.0.mapped.get())
+    }
+
+    /// Nobody but its one task can change what a call of it means.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.0.exposed.get() && Rc::strong_count(&self.0) == 1
+    }
+
+    /// From now on others than its tasks may write to it, or share what else
+    /// counts.
+    pub(super) fn expose(&self) {
+        self.0.exposed.set(true);
+    }
+
+    /// The region, if it has been seen mapped.
+    pub(super) fn region(&self) -> Option<Rc<Region>> {
+        if self.0.mapped.get() { self.0.region.borrow().clone() } else { None }
+    }
+
+    /// The region to map, made if there is none; none after too many
+    /// failures.
+    pub(super) fn region_to_map(&self) -> Option<Rc<Region>> {
+        if self.0.failures.get() >= MOST_FAILURES {
+            return None;
+        }
+        let mut region = self.0.region.borrow_mut();
+        if region.is_none() {
+            match Region::new() {
+                Ok(new) => *region = Some(new),
+                Err(error) => {
+                    tracing::warn!("cannot make memory for arguments: {error}");
+                    self.0.failures.set(MOST_FAILURES);
+                }
+            }
+        }
+        region.clone()
+    }
+
+    /// Looks whether the region is mapped in task `tid`, which lives here.
+    pub(super) fn look(&self, tid: pid_t) -> bool {
+        let mapped = self.0.region.borrow().as_ref().is_some_and(|region| region.is_mapped_in(tid));
+        self.0.mapped.set(mapped);
+        mapped
+    }
+
+    /// A task has tried to map the region, and has not.
+    pub(super) fn failed(&self) {
+        self.0.failures.set(self.0.failures.get() + 1);
+    }
+}
+
+/// What two tasks share (kcmp(2)); all of it where that cannot be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shared {
+    pub(super) memory: bool,
+    pub(super) descriptors: bool,
+    pub(super) file_system: bool,
+}
+
+impl Shared {
+    pub(super) fn by(one: pid_t, other: pid_t) -> Self {
+        /// `enum kcmp_type` (linux/kcmp.h).
+        const VM: c_int = 1;
+        const FILES: c_int = 2;
+        const FS: c_int = 3;
+        let same = |kind| sys::kcmp(one, other, kind).unwrap_or(true);
+        Self { memory: same(VM), descriptors: same(FILES), file_system: same(FS) }
+    }
+
+    pub(super) fn anything(self) -> bool {
+        self.memory || self.descriptors || self.file_system
+    }
+}
