@@ -25,6 +25,7 @@ use self::turns::Turns;
 use bstr::BString;
 use libc::{c_int, pid_t};
 
+use super::clock::Clock;
 use super::guard::{self, Echoes, Own};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
@@ -35,7 +36,6 @@ use super::space::{Shared, Space};
 use super::stop::{Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
 use super::{Handler, Signals, procfs, scan, signals, sys, traits};
-use super::clock::Clock;
 use super::{filter, filters};
 use crate::event::{Event, ExitStatus, Kind, ProcessEvent};
 
@@ -141,7 +141,8 @@ pub fn attach(
     signals::prepare().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
     let leave = inbox.clone();
-    let mut engine = Engine::new(handler, options, &Role::Guest.taken(), inbox.clone()).map_err(kernel("start a thread"))?;
+    let mut engine =
+        Engine::new(handler, options, &Role::Guest.taken(), inbox.clone()).map_err(kernel("start a thread"))?;
     signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
     engine.attach(selection)?;
     if let Selection::All(filters, interval) = selection {
@@ -293,9 +294,10 @@ impl<'h> Engine<'h> {
         let first = std::process::id() == 1;
         let mut stops = Stops::of_this_thread();
         loop {
+            stops.expect(self.tasks.len());
             // The guardian is a child, too, and lives on.
             let alone = self.guardian.is_some() && self.tasks.is_empty() && !self.scanning;
-            if alone && stops.none_is_ready()? {
+            if alone && stops.is_idle()? {
                 return Ok(self.ended);
             }
             match stops.next()? {
