@@ -2,7 +2,7 @@
 //! one run. benches/README.md says how to read the output.
 //!
 //! `cargo bench -p host [-- [--quick] [--rounds N] [SECTION…]]`; sections are
-//! calls, start-up, memory and replay.
+//! calls, tasks, attached, work, attach-time, start-up, memory and replay.
 //!
 //! Why no framework: most rows are whole processes that measure themselves,
 //! and rows are compared with each other, so that rounds must alternate
@@ -10,6 +10,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "times are far below 2^53 nanoseconds")]
 
+mod attach;
 mod calls;
 mod figures;
 mod floor;
@@ -23,13 +24,15 @@ mod samples;
 mod setup;
 mod startup;
 mod targets;
+mod work;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use calls::Table;
 use setup::Setup;
 
-const SECTIONS: [&str; 4] = ["calls", "start-up", "memory", "replay"];
+const SECTIONS: [&str; 8] = ["calls", "tasks", "attached", "work", "attach-time", "start-up", "memory", "replay"];
 
 fn main() -> ExitCode {
     match run() {
@@ -89,14 +92,19 @@ fn bench(options: &Options<'_>) -> anyhow::Result<()> {
         println!("{name}: {fact}");
     }
     println!("rounds: {}{}", setup.rounds, if setup.quick { " (quick: not for comparisons)" } else { "" });
-    let mut variants = Vec::new();
-    if options.wants("calls") {
-        variants = calls::measure(&setup);
-        report::calls(&variants);
-    }
+    let tables: Vec<Table> = Table::ALL.into_iter().filter(|table| options.wants(table.section())).collect();
+    let variants = if tables.is_empty() { Vec::new() } else { calls::measure(&setup, &tables) };
+    report::calls(&variants);
     let mut all_figures = Vec::new();
     type Measure = fn(&Setup) -> Vec<figures::Figure>;
-    let sections: [(&str, &str, Measure); 3] = [
+    let sections: [(&str, &str, Measure); 6] = [
+        ("work", "A shell that starts 200 programs, one after the other", work::spawning),
+        ("work", "A build of 21 small C files by make -j2", work::building),
+        (
+            "attach-time",
+            "From the start of the tracer until it is attached to a program, and to leave it",
+            attach::measure,
+        ),
         ("start-up", "Start-up, to the first action of the program", startup::measure),
         ("memory", "The host's memory while it traces, embedded default plugins", memory::measure),
         ("replay", "Replay of openat events by host test-plugin", replay::measure),

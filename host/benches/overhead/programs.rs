@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 use std::io::{Read, Write};
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -17,6 +18,14 @@ use super::samples::Samples;
 /// [`SLICES`] slices, so that other work that takes the CPU for a moment does
 /// not count.
 pub(crate) const LOOP: &str = "--loop";
+/// `--beside COUNT PROGRAM…`: another program, in a process that has so many
+/// threads that wait.
+pub(crate) const BESIDE: &str = "--beside";
+/// `--held PROGRAM…`: another program, once a byte comes on standard input; it
+/// says that it waits.
+pub(crate) const HELD: &str = "--held";
+/// What it says.
+pub(crate) const HOLDING: &str = "holding\n";
 /// `--first`: prints the clock, as its very first action.
 pub(crate) const FIRST: &str = "--first";
 /// `--wait PATH`: opens the file a few thousand times, prints a line, and
@@ -50,10 +59,42 @@ pub(crate) fn run(arguments: &[&str]) -> Option<anyhow::Result<()>> {
             println!("{}", monotonic_ns());
             Ok(())
         }
+        [BESIDE, count, program @ ..] => return beside(count, program),
+        [HELD, program @ ..] => return hold().map_or_else(|error| Some(Err(error)), |()| run(program)),
         [LOOP, call, times, path] => repeat(call, times, path),
         [WAIT, path] => wait(path),
         _ => return None,
     })
+}
+
+/// This thread works. It is the oldest, which `wait4(-1)` finds last.
+fn beside(count: &str, program: &[&str]) -> Option<anyhow::Result<()>> {
+    if let Err(error) = start_waiting(count) {
+        return Some(Err(error));
+    }
+    run(program)
+}
+
+fn start_waiting(count: &str) -> anyhow::Result<()> {
+    let count: usize = count.parse().context("COUNT is no number")?;
+    let started = Arc::new(Barrier::new(count + 1));
+    for _ in 0..count {
+        let started = started.clone();
+        std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
+            started.wait();
+            loop {
+                std::thread::park();
+            }
+        })?;
+    }
+    started.wait();
+    Ok(())
+}
+
+fn hold() -> anyhow::Result<()> {
+    print!("{HOLDING}");
+    std::io::stdout().flush()?;
+    std::io::stdin().read_exact(&mut [0]).context("was not let go")
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, which is the same for all processes.

@@ -1,20 +1,21 @@
 //! The tables.
 
-use super::calls::Variant;
+use super::calls::{Table, Variant};
 use super::figures::Figure;
 use super::placement::Placement;
-use super::programs::Call;
 use super::samples::Samples;
 use super::targets::Target;
 
 const WIDTH: usize = 58;
 
 pub(crate) fn calls(variants: &[Variant]) {
-    let sections =
-        [(Call::Openat, "An openat of an existing file, and its close (ns)"), (Call::Getppid, "A getppid (ns)")];
-    for (call, title) in sections {
-        println!("\n{title:<WIDTH$}{}", Placement::ALL.map(|p| format!("{:>28}", p.title())).concat());
-        for variant in variants.iter().filter(|variant| variant.call == call) {
+    for table in Table::ALL {
+        let variants: Vec<&Variant> = variants.iter().filter(|variant| variant.table == table).collect();
+        if variants.is_empty() {
+            continue;
+        }
+        println!("\n{:<WIDTH$}{}", table.title(), Placement::ALL.map(|p| format!("{:>28}", p.title())).concat());
+        for variant in variants {
             let cells = variant.samples.each_ref().map(|samples| format!("{:>28}", spread(samples)));
             println!("  {:<w$}{}", variant.title, cells.concat(), w = WIDTH - 2);
             failures(variant.samples.iter().map(Samples::failures).sum(), variant.failure.as_deref());

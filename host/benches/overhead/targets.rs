@@ -49,12 +49,14 @@ fn plain(limit: f64) -> String {
 }
 
 /// What, variant, base, limit: time of a call over time of the base.
-const RATIOS: [(&str, &str, &str, f64); 7] = [
+const RATIOS: [(&str, &str, &str, f64); 9] = [
     ("1 plugin on the raw path / floor", "raw", "floor", 1.5),
     ("sensitive-files, 10 paths, on the resolved path / floor", "resolved", "floor", 1.8),
     ("sensitive-files, defaults / floor", "defaults", "floor", 1.8),
     ("5 plugins on the raw path / floor", "five-raw", "floor", 2.2),
     ("5 plugins, one on the resolved path / floor", "five", "floor", 2.2),
+    ("a stop beside 99 threads / beside none", "tasks-100", "tasks-1", 1.5),
+    ("a stop beside 999 threads / beside none", "tasks-1000", "tasks-1", 1.5),
     ("unsubscribed call / under a filter that allows all", "unsubscribed", "other-filter", 1.1),
     ("excluded by a predicate / under a filter that allows all", "excluded", "filter", 1.1),
 ];
@@ -66,9 +68,16 @@ const ADDED: [(&str, &str); 3] = [
     ("time added, sensitive-files, defaults / strace", "defaults"),
 ];
 
+/// What, figure, base, limit: time of the work over time without a tracer.
+const WORK: [(&str, &str, &str, f64); 2] = [
+    ("a shell that starts programs / no tracer", "spawn-host", "spawn-native", 1.4),
+    ("a build by make -j2 / no tracer", "build-host", "build-native", 1.3),
+];
+
 /// What, key, limit, unit.
-const FIGURES: [(&str, &str, Limit, &str); 5] = [
+const FIGURES: [(&str, &str, Limit, &str); 6] = [
     ("start-up with code cached", "startup-warm", Limit::AtMost(50.0), " ms"),
+    ("attach to 500 threads", "attach", Limit::AtMost(100.0), " ms"),
     ("resident with the default plugins", "rss", Limit::AtMost(40.0), " MiB"),
     ("resident, at its peak", "rss-peak", Limit::AtMost(40.0), " MiB"),
     ("replay, raw path", "replay-raw", Limit::AtLeast(300_000.0), "/s"),
@@ -93,9 +102,14 @@ pub(crate) fn check(variants: &[Variant], figures: &[Figure]) -> Vec<Target> {
     debug_assert_eq!(Placement::ALL[0], Placement::Together);
     let of_calls = RATIOS.iter().filter_map(|(what, key, base, limit)| ratio(what, key, base, *limit, &over));
     let of_added = ADDED.iter().filter_map(|(what, key)| ratio(what, key, "strace", 0.6, &added));
+    let figure = |key: &str| figures.iter().find(|figure| figure.key == key);
+    let of_work = WORK.iter().filter_map(|(what, key, base, limit)| {
+        let measured = figure(key)?.samples.over(&figure(base)?.samples);
+        Some(Target { what, limit: Limit::AtMost(*limit), unit: "", measured, free: None })
+    });
     let of_figures = FIGURES.iter().filter_map(|(what, key, limit, unit)| {
-        let figure = figures.iter().find(|figure| figure.key == *key)?;
+        let figure = figure(key)?;
         Some(Target { what, limit: *limit, unit, measured: figure.samples.clone(), free: None })
     });
-    of_calls.chain(of_added).chain(of_figures).filter(|target| !target.measured.is_empty()).collect()
+    of_calls.chain(of_added).chain(of_work).chain(of_figures).filter(|target| !target.measured.is_empty()).collect()
 }

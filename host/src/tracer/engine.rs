@@ -19,11 +19,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use self::turns::Turns;
 use bstr::BString;
 use libc::{c_int, pid_t};
 
+use super::clock::Clock;
 use super::guard::{self, Echoes, Own};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
@@ -104,7 +106,7 @@ pub fn run(
     signals::prepare().map_err(kernel("set up signals"))?;
     signals::leave_keyboard_to_program().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
-    let mut engine = Engine::new(handler, options, &Role::Wrapper.taken(), inbox);
+    let mut engine = Engine::new(handler, options, &Role::Wrapper.taken(), inbox).map_err(kernel("start a thread"))?;
     let launched = launch::launch(program, &engine.filter, engine.options)?;
     signals::forward_to(launched.pid, engine.echoes.clone()).map_err(kernel("start the signal thread"))?;
     engine.adopt_launched(launched.pid);
@@ -139,7 +141,8 @@ pub fn attach(
     signals::prepare().map_err(kernel("set up signals"))?;
     let inbox = Inbox::of_this_thread();
     let leave = inbox.clone();
-    let mut engine = Engine::new(handler, options, &Role::Guest.taken(), inbox.clone());
+    let mut engine =
+        Engine::new(handler, options, &Role::Guest.taken(), inbox.clone()).map_err(kernel("start a thread"))?;
     signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
     engine.attach(selection)?;
     if let Selection::All(filters, interval) = selection {
@@ -158,10 +161,22 @@ const OPTIONS: c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACECLONE
     | libc::PTRACE_O_TRACEEXEC;
 
+/// A task whose parent has yet to tell of it.
+struct Newborn {
+    maker: pid_t,
+    since: Instant,
+    stop: Stopped,
+}
+
+/// Longest wait for the parent's word: it is in the middle of telling, unless
+/// it has been killed.
+const UNCLAIMED: Duration = Duration::from_millis(100);
+
 struct Engine<'h> {
     handler: &'h mut dyn Handler,
     tasks: Tasks,
     inbox: Arc<Inbox>,
+    clock: Clock,
     /// `PTRACE_O_*` of every task.
     options: c_int,
     /// Our filter.
@@ -193,8 +208,8 @@ struct Engine<'h> {
     told_unprotected: bool,
     turns: Turns,
     /// Tasks of which no parent has told yet.
-    /// Each with the process that made it.
-    newborn: HashMap<pid_t, (pid_t, Stopped)>,
+    /// Each with the process that made it, and since when.
+    newborn: HashMap<pid_t, Newborn>,
     seq: u64,
     /// Calls under way that may change a root or a working directory. While
     /// there is one, nothing is remembered of where tasks stand.
@@ -202,7 +217,7 @@ struct Engine<'h> {
 }
 
 impl<'h> Engine<'h> {
-    fn new(handler: &'h mut dyn Handler, options: Options, taken: &[c_int], inbox: Arc<Inbox>) -> Self {
+    fn new(handler: &'h mut dyn Handler, options: Options, taken: &[c_int], inbox: Arc<Inbox>) -> io::Result<Self> {
         let processes = handler.processes();
         let mut stopping = handler.stopping();
         let binding = handler.binding();
@@ -215,9 +230,10 @@ impl<'h> Engine<'h> {
         traits::add_own_stops(&mut stopping, binding, processes);
         let exits = if processes { libc::PTRACE_O_TRACEEXIT } else { 0 };
         let death = if options.on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
-        Self {
+        Ok(Self {
             handler,
             tasks: Tasks::new(),
+            clock: Clock::start(inbox.clone())?,
             inbox,
             options: OPTIONS | exits | death,
             filter: filter::compile(&stopping),
@@ -240,7 +256,7 @@ impl<'h> Engine<'h> {
             newborn: HashMap::new(),
             seq: 0,
             moving: 0,
-        }
+        })
     }
 
     /// Takes on our own child, which has our filter and is about to execute
@@ -278,6 +294,12 @@ impl<'h> Engine<'h> {
         let first = std::process::id() == 1;
         let mut stops = Stops::of_this_thread();
         loop {
+            stops.expect(self.tasks.len());
+            // The guardian is a child, too, and lives on.
+            let alone = self.guardian.is_some() && self.tasks.is_empty() && !self.scanning;
+            if alone && stops.is_idle()? {
+                return Ok(self.ended);
+            }
             match stops.next()? {
                 Some(Report::Stop(stop, reason)) => self.stopped(stop, reason),
                 Some(Report::Exited(tid, code)) => self.gone(tid, ExitStatus::Code(code)),
@@ -299,6 +321,7 @@ impl<'h> Engine<'h> {
                 Message::Leave => self.leave(),
                 Message::Found(pids) => self.attach_found(&pids),
                 Message::Overdue(number) => self.overdue(number),
+                Message::Unclaimed => self.unclaimed(),
             }
         }
     }
@@ -307,7 +330,11 @@ impl<'h> Engine<'h> {
         let tid = stop.tid();
         if let Some(task) = self.tasks.get_mut(&tid) {
             if let Some(errand) = task.errand.take() {
-                return self.on_errand(stop, reason, errand);
+                // Another thread has executed a program in this one's place,
+                // or it ends: nothing is left of the errand.
+                if !matches!(reason, Reason::Executed | Reason::Exiting) {
+                    return self.on_errand(stop, reason, errand);
+                }
             }
             if task.underway {
                 self.seen(tid);
@@ -317,7 +344,10 @@ impl<'h> Engine<'h> {
             // Its parent is about to tell of it. One made with CLONE_PARENT
             // may have a parent that we do not know.
             if self.tasks.values().any(|task| task.pid == maker) {
-                self.newborn.insert(tid, (maker, stop));
+                if self.newborn.is_empty() {
+                    self.clock.remind(UNCLAIMED, Message::Unclaimed);
+                }
+                self.newborn.insert(tid, Newborn { maker, since: Instant::now(), stop });
                 return;
             }
         }
@@ -403,8 +433,8 @@ impl<'h> Engine<'h> {
             self.guarded(child);
         }
         self.tell(stop, ProcessEvent::Forked { child, thread });
-        if let Some((_, born)) = self.newborn.remove(&child) {
-            self.begun(born);
+        if let Some(born) = self.newborn.remove(&child) {
+            self.begun(born.stop);
         }
     }
 
@@ -502,15 +532,23 @@ impl<'h> Engine<'h> {
     /// A process can no longer tell of children that it has just made: they go
     /// on without.
     fn deliver(&mut self, maker: pid_t) {
-        if self.newborn.is_empty() {
-            return;
-        }
-        let orphaned: Vec<pid_t> =
-            self.newborn.iter().filter(|(_, (made_by, _))| *made_by == maker).map(|(tid, _)| *tid).collect();
-        for tid in orphaned {
-            if let Some((_, born)) = self.newborn.remove(&tid) {
-                self.begun(born);
+        self.release(|born| born.maker == maker);
+    }
+
+    fn release(&mut self, which: impl Fn(&Newborn) -> bool) {
+        let found: Vec<pid_t> = self.newborn.iter().filter(|(_, born)| which(born)).map(|(tid, _)| *tid).collect();
+        for tid in found {
+            if let Some(born) = self.newborn.remove(&tid) {
+                self.begun(born.stop);
             }
+        }
+    }
+
+    /// Newborns that have waited long enough go on.
+    fn unclaimed(&mut self) {
+        self.release(|born| born.since.elapsed() >= UNCLAIMED);
+        if !self.newborn.is_empty() {
+            self.clock.remind(UNCLAIMED, Message::Unclaimed);
         }
     }
 

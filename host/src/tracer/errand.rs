@@ -2,8 +2,7 @@
 //!
 //! A task stopped at the entry of a call is made to run others first, from
 //! the same instruction; then it makes its own call, as if nothing had been.
-//! Meanwhile it blocks all signals that can be blocked, and what comes all
-//! the same is sent again afterwards.
+//! Meanwhile it blocks all signals that can be blocked.
 //!
 //! What is done: mapping a [`Region`] at its place. The memfd goes to the task
 //! through a socket pair that it makes for the purpose, and of which we take
@@ -41,8 +40,6 @@ pub(super) struct Errand {
     pub(super) mask: u64,
     /// The limit of descriptors that it had, if that was too low.
     pub(super) room: Option<u64>,
-    /// Signals to send again.
-    pub(super) owed: Vec<c_int>,
     region: Rc<Region>,
     /// Process and thread.
     ids: (pid_t, pid_t),
@@ -115,7 +112,6 @@ impl Errand {
             nr,
             mask,
             room: None,
-            owed: Vec::new(),
             region,
             ids,
             step: Step::Begin,

@@ -37,6 +37,7 @@ const DISMISSED: u8 = b'.';
 pub struct Guardian {
     traced: Traced,
     alive: File,
+    pid: pid_t,
 }
 
 impl Guardian {
@@ -47,20 +48,16 @@ impl Guardian {
     pub fn start() -> io::Result<Self> {
         let traced = Traced::new()?;
         let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
+        let host = std::process::id() as pid_t;
         // SAFETY: no other thread exists, so that the child may do anything.
         match unsafe { fork() }? {
             ForkResult::Parent { child } => {
                 drop(theirs);
-                nix::sys::wait::waitpid(child, None)?;
-                Ok(Self { traced, alive: ours.into() })
+                Ok(Self { traced, alive: ours.into(), pid: child.as_raw() })
             }
             ForkResult::Child => {
                 drop(ours);
-                // The grandchild is nobody's: wait must not find it.
-                // SAFETY: as above.
-                if matches!(unsafe { fork() }, Ok(ForkResult::Child)) {
-                    watch(theirs, &traced);
-                }
+                watch(theirs, &traced, host);
                 // SAFETY: ends this process without what the host registered.
                 unsafe { libc::_exit(0) }
             }
@@ -81,13 +78,30 @@ impl Guardian {
     pub(super) fn dismiss(mut self) {
         // If it is gone there is nobody to tell.
         let _ = self.alive.write_all(&[DISMISSED]);
+        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None);
     }
 }
 
-fn watch(alive: OwnedFd, traced: &Traced) {
+fn watch(alive: OwnedFd, traced: &Traced, host: pid_t) {
+    extern "C" fn nothing(_: libc::c_int) {}
     let _ = setsid();
-    // SAFETY: a system call on a string with NUL.
-    unsafe { libc::prctl(libc::PR_SET_NAME, c"tracegate-guard".as_ptr()) };
+    // The pipe closes when the host's last thread is gone; its tracer lets the
+    // tasks go earlier, and this signal comes then (`PR_SET_PDEATHSIG`).
+    let signal = libc::SIGUSR1;
+    // SAFETY: a handler that does nothing, a mask, numbers, and a string with
+    // NUL.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as libc::sighandler_t;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        let mut mask: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut mask, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const mask, std::ptr::null_mut());
+        libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0);
+        libc::prctl(libc::PR_SET_NAME, c"tracegate-guard".as_ptr());
+        // Each moment counts then. Where it may not, it does not.
+        libc::setpriority(libc::PRIO_PROCESS, 0, -20);
+    }
     // The host's input and output are not kept open.
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         for fd in 0..2 {
@@ -95,11 +109,16 @@ fn watch(alive: OwnedFd, traced: &Traced) {
             unsafe { libc::dup2(null.as_raw_fd(), fd) };
         }
     }
-    let mut last = Vec::new();
+    let (mut alive, mut word) = (File::from(alive), [0]);
     // An end without a word is a death.
-    if File::from(alive).read_to_end(&mut last).is_ok() && last.is_empty() {
-        engine::take_over(&traced.all());
+    while nix::unistd::getppid().as_raw() == host {
+        match alive.read(&mut word) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
     }
+    engine::take_over(&traced.all());
 }
 
 /// The processes that the host traces, a bit each, in memory that outlives it.

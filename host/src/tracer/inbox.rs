@@ -22,6 +22,8 @@ pub(super) enum Message {
     Found(Vec<pid_t>),
     /// The turn with this number has lasted long.
     Overdue(u64),
+    /// Newborn tasks may have waited in vain.
+    Unclaimed,
 }
 
 /// Pause between two signals; doubled up to the longest.

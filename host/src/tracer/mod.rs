@@ -9,8 +9,9 @@
 //!   the filter shows costs hundreds of stops a spawn.
 //! * A call stops once, at its entry. It stops again at its exit only if
 //!   somebody subscribed to its result.
-//! * Waiting is one `wait4(-1)`; the kernel's notification of other kinds
-//!   (signalfd, pidfd) tells no stops.
+//! * Waiting is one `wait4(-1)`, or with many tasks SIGCHLD and a look-up
+//!   ([`wait`]); the kernel's notification of other kinds (pidfd) tells no
+//!   stops.
 //!
 //! What it never does: decide. It asks, and does what it is told; only where
 //! a call would take a task out of sight (`CLONE_UNTRACED`, an unknown ABI)
@@ -18,6 +19,7 @@
 
 mod arch;
 mod bpf;
+mod clock;
 mod descriptors;
 mod engine;
 mod errand;
@@ -43,6 +45,7 @@ mod stop;
 mod sys;
 mod task;
 mod traits;
+mod wait;
 mod walk;
 
 use std::sync::Arc;

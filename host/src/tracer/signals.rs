@@ -26,6 +26,10 @@ const FORWARDED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1
 /// Attached: let everything go.
 const LEAVING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
+/// The tracer's thread waits for them ([`super::wait`]); no other may take
+/// them.
+const WAITED_FOR: [Signal; 2] = [Signal::SIGCHLD, Signal::SIGALRM];
+
 /// What the host's signals are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -64,7 +68,7 @@ impl Signals {
     /// Keeps what a supervisor sends.
     ///
     /// # Errors
-    /// If the kernel refuses to tell or change the signal mask.
+    /// If the kernel refuses to tell or change what signals do.
     pub fn take(role: Role) -> io::Result<Self> {
         // SAFETY: plain integers, filled by the call.
         let mut mask: sigset_t = unsafe { std::mem::zeroed() };
@@ -72,7 +76,9 @@ impl Signals {
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
         let _ = INHERITED_MASK.set(mask);
         remember_dispositions()?;
-        role.signals().thread_block()?;
+        let mut blocked = role.signals();
+        blocked.extend(WAITED_FOR);
+        blocked.thread_block()?;
         super::descriptors::make_room();
         Ok(Self(role))
     }
@@ -96,8 +102,8 @@ pub(super) fn wake() -> c_int {
     libc::SIGRTMAX()
 }
 
-/// Lets [`wake`] interrupt a wait, and nothing else happen. wait tells of
-/// stops; a signal for each would be work for nothing.
+/// Lets [`wake`] interrupt a wait, and nothing else happen; and has a SIGCHLD
+/// for each report of a task, stops too ([`super::wait`]).
 pub(super) fn prepare() -> io::Result<()> {
     extern "C" fn nothing(_: c_int) {}
     // SAFETY: plain integers and a function pointer; the handler does nothing.
@@ -108,9 +114,10 @@ pub(super) fn prepare() -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    let quiet = SigAction::new(SigHandler::SigDfl, SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    // Ignored, it would make the kernel reap our tracees.
+    let told = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default runs no code of ours.
-    unsafe { sigaction(Signal::SIGCHLD, &quiet) }?;
+    unsafe { sigaction(Signal::SIGCHLD, &told) }?;
     Ok(())
 }
 
@@ -124,8 +131,7 @@ pub(super) fn leave_keyboard_to_program() -> io::Result<()> {
 }
 
 /// Remembers the dispositions that we were started with, of the signals whose
-/// disposition we change. SIGCHLD ignored would make the kernel reap our
-/// tracees.
+/// disposition we change.
 fn remember_dispositions() -> io::Result<()> {
     let mut inherited = Vec::new();
     for number in IGNORED.iter().map(|signal| *signal as c_int).chain([libc::SIGCHLD, libc::SIGPIPE, wake()]) {
@@ -184,7 +190,7 @@ pub(super) fn leave_on_signal(leave: impl Fn() + Send + 'static) -> io::Result<(
 /// To be called in a forked child only.
 pub(super) unsafe fn restore_in_child() {
     let (Some(inherited), Some(mask)) = (INHERITED.get(), INHERITED_MASK.get()) else { return };
-    // SAFETY: restores what `take` and `prepare` read.
+    // SAFETY: restores what `take` read.
     unsafe {
         for (number, old) in &inherited.dispositions {
             libc::sigaction(*number, old, std::ptr::null_mut());

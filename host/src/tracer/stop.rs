@@ -12,7 +12,8 @@ use std::marker::PhantomData;
 use libc::{c_int, c_uint, pid_t};
 
 use super::arch::{self, Registers};
-use super::sys::{self, CallInfo};
+use super::sys::{self, CallInfo, Waited};
+use super::wait::Waiting;
 
 /// The task died under our hands; wait reports its end.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub(super) enum Report {
     Exited(pid_t, u8),
     /// A signal ended it.
     Killed(pid_t, u8),
-    /// Nothing: somebody wants to talk to us ([`super::inbox`]).
+    /// Nothing: somebody may want to talk to us ([`super::inbox`]).
     Interrupted,
 }
 
@@ -76,23 +77,35 @@ pub(super) enum Moment {
 /// The only source of [`Stopped`]. Bound to the thread that made it.
 #[derive(Debug)]
 pub(super) struct Stops {
+    waiting: Waiting,
     thread_bound: PhantomData<*const ()>,
 }
 
 impl Stops {
     /// Stops of the tasks that this thread traces.
     pub(super) fn of_this_thread() -> Self {
-        Self { thread_bound: PhantomData }
+        Self { waiting: Waiting::new(), thread_bound: PhantomData }
     }
 
-    /// Waits for the next report; `None` once no task is left.
-    #[allow(clippy::unused_self, reason = "the value stands for the thread that may wait")]
+    /// Says how many tasks there are, on which depends how best to wait.
+    pub(super) fn expect(&mut self, tasks: usize) {
+        self.waiting.expect(tasks);
+    }
+
+    /// Whether nobody has anything to report now.
+    pub(super) fn is_idle(&mut self) -> io::Result<bool> {
+        self.waiting.is_idle()
+    }
+
+    /// Waits for the next report; `None` once no task is left. Who was
+    /// reported as stopped is taken for resumed by the next time.
     pub(super) fn next(&mut self) -> io::Result<Option<Report>> {
         loop {
-            let (tid, status) = match sys::wait_any()? {
-                sys::Waited::Status(tid, status) => (tid, status),
-                sys::Waited::Interrupted => return Ok(Some(Report::Interrupted)),
-                sys::Waited::NoChild => return Ok(None),
+            let (tid, status) = match self.waiting.next()? {
+                Waited::Status(tid, status) => (tid, status),
+                Waited::Interrupted => return Ok(Some(Report::Interrupted)),
+                Waited::NoChild => return Ok(None),
+                Waited::Nothing => continue,
             };
             if libc::WIFEXITED(status) {
                 return Ok(Some(Report::Exited(tid, libc::WEXITSTATUS(status) as u8)));

@@ -105,29 +105,95 @@ pub(super) fn set_registers(tid: pid_t, registers: &libc::user_regs_struct) -> i
     Ok(())
 }
 
+/// Whom wait4(2) is to ask.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whom {
+    /// Any child or tracee, and to wait until one has something to report.
+    Block,
+    /// Any, without waiting.
+    Any,
+    /// This one, without waiting.
+    Id(pid_t),
+}
+
 /// What wait4(2) came to.
+#[derive(Debug)]
 pub(super) enum Waited {
     /// A task and its status.
     Status(pid_t, c_int),
+    /// Without waiting: nobody has anything to report.
+    Nothing,
     /// A signal handler ran.
     Interrupted,
     /// There is nobody to wait for.
     NoChild,
 }
 
-/// wait4(2) for any child or tracee.
-pub(super) fn wait_any() -> io::Result<Waited> {
+/// wait4(2).
+pub(super) fn wait(whom: Whom) -> io::Result<Waited> {
+    let (id, flags) = match whom {
+        Whom::Block => (-1, libc::__WALL),
+        Whom::Any => (-1, libc::__WALL | libc::WNOHANG),
+        Whom::Id(tid) => (tid, libc::__WALL | libc::WNOHANG),
+    };
     let mut status = 0;
     // SAFETY: the kernel writes one int to `status`.
-    let tid = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, std::ptr::null_mut()) };
-    if tid > 0 {
-        return Ok(Waited::Status(tid, status));
+    match unsafe { libc::wait4(id, &raw mut status, flags, std::ptr::null_mut()) } {
+        0 => return Ok(Waited::Nothing),
+        tid if tid > 0 => return Ok(Waited::Status(tid, status)),
+        _ => {}
     }
     match io::Error::last_os_error() {
         error if error.raw_os_error() == Some(libc::ECHILD) => Ok(Waited::NoChild),
         error if error.kind() == io::ErrorKind::Interrupted => Ok(Waited::Interrupted),
         error => Err(error),
     }
+}
+
+/// What waiting for a signal came to.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// SIGCHLD: this task has something to report, if it was not forged.
+    Child(pid_t),
+    /// SIGALRM.
+    Alarm,
+    /// A signal handler ran.
+    Interrupted,
+}
+
+/// Waits for SIGCHLD or SIGALRM, which all threads block.
+pub(super) fn wait_for_signal() -> io::Result<Told> {
+    // The kernel's own sigset_t: C libraries' are larger, and musl's wrapper
+    // does not return when a handler ran.
+    let set: u64 = 1 << (libc::SIGCHLD - 1) | 1 << (libc::SIGALRM - 1);
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let forever = std::ptr::null::<libc::timespec>();
+    // SAFETY: the kernel reads `set`, of the size given, and writes one
+    // siginfo_t; `si_pid` is filled for SIGCHLD, and zero or an integer
+    // otherwise.
+    unsafe {
+        match libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, info.as_mut_ptr(), forever, size_of::<u64>()) {
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => Ok(Told::Interrupted),
+                error => Err(error),
+            },
+            number if number == c_long::from(libc::SIGALRM) => Ok(Told::Alarm),
+            _ => Ok(Told::Child(info.assume_init().si_pid())),
+        }
+    }
+}
+
+/// Sends us SIGALRM after `pause`, once, instead of when it was to come.
+pub(super) fn set_alarm(pause: std::time::Duration) -> io::Result<()> {
+    let value = libc::timeval {
+        tv_sec: pause.as_secs() as libc::time_t,
+        tv_usec: libc::suseconds_t::from(pause.subsec_micros()),
+    };
+    let never = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: never, it_value: value };
+    // SAFETY: the kernel only reads `timer`.
+    check(c_long::from(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }))?;
+    Ok(())
 }
 
 /// `process_vm_readv(2)` of one range; the number of leading bytes read.

@@ -157,8 +157,8 @@ impl Engine<'_> {
             // If it is gone already, wait says so.
             let _ = sys::ptrace(libc::PTRACE_INTERRUPT, *tid, 0, 0);
         }
-        for (_, (_, born)) in std::mem::take(&mut self.newborn) {
-            born.detach(0);
+        for (_, born) in std::mem::take(&mut self.newborn) {
+            born.stop.detach(0);
         }
     }
 

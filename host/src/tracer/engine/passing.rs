@@ -56,8 +56,8 @@ pub(in crate::tracer) fn take_over(pids: &[pid_t]) {
         return;
     }
     let mut handler = Pass;
-    let mut engine =
-        Engine::new(&mut handler, Options { on_host_death: OnHostDeath::Continue, ..Options::default() }, &[], inbox);
+    let options = Options { on_host_death: OnHostDeath::Continue, ..Options::default() };
+    let Ok(mut engine) = Engine::new(&mut handler, options, &[], inbox) else { return };
     engine.passing = true;
     let since = Instant::now();
     loop {

@@ -170,18 +170,18 @@ impl Engine<'_> {
         }
         // The instruction of another convention makes other calls.
         let region = if arch == Arch::NATIVE { space.region_to_map() } else { None };
-        let started = region.ok_or(Gone).and_then(|region| {
-            let original = stop.registers()?;
+        let Some(region) = region else {
+            self.unprotected(tid);
+            return self.refuse(stop, libc::EPERM);
+        };
+        let begun = stop.registers().and_then(|original| {
             let nr = original.number().ok_or(Gone)?;
             let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
             self.begin(&stop, Errand::new(region, (pid, tid), original, nr, mask))
         });
-        match started {
+        match begun {
             Ok(()) => stop.resume_to_call(0),
-            Err(Gone) => {
-                self.unprotected(tid);
-                self.refuse(stop, libc::EPERM);
-            }
+            Err(Gone) => self.refuse(stop, libc::EPERM),
         }
     }
 
@@ -239,7 +239,11 @@ impl Engine<'_> {
                 }
                 _ => self.task(tid).inside = true,
             },
-            Reason::Signal(signal) => errand.owed.push(signal),
+            // All that can be blocked is blocked.
+            Reason::Signal(signal) => {
+                self.task(tid).errand = Some(errand);
+                return stop.resume_to_call(signal);
+            }
             Reason::GroupStop(_) if !self.leaving => {
                 self.task(tid).errand = Some(errand);
                 return stop.listen();
@@ -258,9 +262,6 @@ impl Engine<'_> {
         let _gone = stop.set_registers(&registers);
         let _ = sys::set_signal_mask(tid, errand.mask);
         let pid = self.task(tid).pid;
-        for signal in &errand.owed {
-            sys::signal_thread(pid, tid, *signal);
-        }
         if let Some(result) = errand.installed() {
             self.installed(pid, result);
         }

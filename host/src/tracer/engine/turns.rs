@@ -185,14 +185,7 @@ impl Engine<'_> {
         if std::mem::replace(&mut self.turns.limited, true) {
             return;
         }
-        let (inbox, number) = (self.inbox.clone(), self.turns.number);
-        let sleep = move || {
-            std::thread::sleep(PATIENCE);
-            inbox.post(Message::Overdue(number));
-        };
-        if std::thread::Builder::new().name("turn".into()).spawn(sleep).is_err() {
-            tracing::warn!("cannot start a thread: a call may wait for others without limit");
-        }
+        self.clock.remind(PATIENCE, Message::Overdue(self.turns.number));
     }
 
     /// The turn with this number has lasted too long.
