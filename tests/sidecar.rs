@@ -1,15 +1,23 @@
 //! Containers for real: the host as the entry point of an application's
-//! container.
-#![allow(missing_docs, dead_code, clippy::unwrap_used)]
+//! container, and as a sidecar that shares its PID namespace with one.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "sidecar/application.rs"]
 mod application;
+#[path = "sidecar/attach.rs"]
+mod attach;
+#[path = "sidecar/death.rs"]
+mod death;
 #[path = "sidecar/entry_point.rs"]
 mod entry_point;
+#[path = "sidecar/examples.rs"]
+mod examples;
 #[path = "sidecar/podman.rs"]
 mod podman;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "sidecar/tracer.rs"]
+mod tracer;
 
 use application::Application;
 

@@ -1,0 +1,324 @@
+//! Races between the look at a call's arguments and their use.
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::{Value as Json, json};
+
+use crate::Failures;
+use crate::place::{Place, attacker};
+use crate::support::{HOST, Outcome, Run, host, run_limited};
+
+/// So many attempts a run of the host, each of which has a time limit.
+const BATCH: u64 = 10_000;
+
+/// Attempts of each race.
+fn attempts() -> u64 {
+    std::env::var("TRACEGATE_ATTEMPTS").map_or(3000, |text| text.parse().expect("TRACEGATE_ATTEMPTS is a number"))
+}
+
+/// What the attempts came to.
+#[derive(Debug, Default)]
+struct Tally {
+    attempts: u64,
+    harmless: u64,
+    denied: u64,
+    leaked: u64,
+    other: serde_json::Map<String, Json>,
+}
+
+impl Tally {
+    fn of(outcome: &Outcome) -> Result<Self, String> {
+        let line: Json = serde_json::from_str(outcome.stdout.trim()).map_err(|error| {
+            format!("no tally: {error}: status {}, {}{}", outcome.status, outcome.stdout, outcome.stderr)
+        })?;
+        let number = |key: &str| line[key].as_u64().unwrap();
+        Ok(Self {
+            attempts: number("attempts"),
+            harmless: number("harmless"),
+            denied: number("denied"),
+            leaked: number("leaked"),
+            other: line["other"].as_object().unwrap().clone(),
+        })
+    }
+}
+
+/// How a race may end.
+#[derive(Clone, Copy, PartialEq)]
+enum Sides {
+    /// Both the harmless object was reached and the other refused.
+    Both,
+    /// One is enough: the host refuses what it cannot protect, or makes the
+    /// page the program's own, and the race is over.
+    Either,
+}
+
+struct Race<'a> {
+    /// Arguments of the attacker; `ROOT` and `ATTEMPTS` stand for themselves.
+    words: &'a [&'a str],
+    sides: Sides,
+    /// Errors that the race itself may give, with or without the host.
+    errors: &'a [&'a str],
+}
+
+impl Race<'_> {
+    fn arguments(&self, place: &Place, attempts: u64) -> Vec<String> {
+        let word = |word: &&str| match *word {
+            "ROOT" => place.at(""),
+            "ATTEMPTS" => attempts.to_string(),
+            word => word.to_owned(),
+        };
+        let trimmed = |word: String| word.trim_end_matches('/').to_owned();
+        self.words.iter().map(word).map(trimmed).collect()
+    }
+
+    /// Runs all attempts under `host`, and says what is wrong with the result.
+    fn run(&self, guarded: &dyn Fn(&Place) -> Run) -> Result<String, String> {
+        let (mut left, mut total) = (attempts(), Tally::default());
+        while left > 0 {
+            let now = left.min(BATCH);
+            left -= now;
+            let place = Place::new();
+            let before = place.fingerprint();
+            let mut command = vec![attacker().to_str().unwrap().to_owned()];
+            command.extend(self.arguments(&place, now));
+            let outcome = guarded(&place).run(&command);
+            let tally = Tally::of(&outcome)?;
+            if tally.leaked > 0 {
+                return Err(format!("{} of {} attempts got through: {tally:?}", tally.leaked, tally.attempts));
+            }
+            if before != place.fingerprint() {
+                return Err(format!("the protected side changed: {before:#?} {:#?}", place.fingerprint()));
+            }
+            let denials = outcome.alerts.iter().filter(|alert| alert["action"] != "allow").count();
+            if self.sides == Sides::Both && tally.denied > 0 && denials == 0 {
+                return Err(format!("denials without an alert: {tally:?}"));
+            }
+            if self.sides == Sides::Both && (tally.harmless == 0 || tally.denied == 0) {
+                return Err(format!("no race, only one side was seen: {tally:?}"));
+            }
+            if let Some(error) = tally.other.keys().find(|error| !self.errors.contains(&error.as_str())) {
+                return Err(format!("{error} came of it: {tally:?}"));
+            }
+            total.attempts += tally.attempts;
+            total.harmless += tally.harmless;
+            total.denied += tally.denied;
+        }
+        Ok(format!("{} attempts, {} harmless, {} denied", total.attempts, total.harmless, total.denied))
+    }
+}
+
+/// The component of `tests/plugins/no-connect`, built once.
+pub fn no_connect() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plugins/no-connect");
+        let component = Path::new(HOST).with_file_name("no-connect.wasm");
+        let output = run_limited(Command::new(HOST).arg("build-plugin").arg(directory).arg("-o").arg(&component));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        component
+    })
+}
+
+fn guarding_files(place: &Place) -> Run {
+    host().protect(&place.secrets())
+}
+
+fn all(rows: &[(&[&str], Sides, &[&str])], guarded: &dyn Fn(&Place) -> Run) {
+    let mut failures = Failures::default();
+    for (words, sides, errors) in rows {
+        let race = Race { words, sides: *sides, errors };
+        let name =
+            words.iter().filter(|word| !["ROOT", "ATTEMPTS"].contains(word)).copied().collect::<Vec<_>>().join(" ");
+        match race.run(guarded) {
+            Ok(total) => eprintln!("{name}: {total}"),
+            Err(what) => failures.add(&name, what),
+        }
+    }
+    failures.end();
+}
+
+/// Whoever changes the name of an `openat`. Prevented.
+#[test]
+fn memory_changed_by_anybody() {
+    let movers = [
+        "thread",
+        "vfork",
+        "clone-vm",
+        "shared-anon",
+        "sysv-shm",
+        "memfd-mapped",
+        "memfd-written",
+        "vm-writev",
+        "proc-mem",
+        "proc-mem-inherited",
+        "aio",
+    ];
+    // The page is frozen at the first look, or nobody waits for it.
+    let frozen = ["private-memfd", "private-file", "userfaultfd"];
+    let words = |mover| ["race", mover, "openat", "ROOT", "ATTEMPTS"];
+    let (movers, frozen) = (movers.map(words), frozen.map(words));
+    let rows = movers.iter().map(|words| (&words[..], Sides::Both, &[][..]));
+    let rows: Vec<_> = rows.chain(frozen.iter().map(|words| (&words[..], Sides::Either, &[][..]))).collect();
+    all(&rows, &guarding_files);
+}
+
+/// Whatever the call whose name changes. Prevented.
+#[test]
+fn memory_changed_under_any_call() {
+    let mut calls = vec![
+        "openat2",
+        "openat2-flags",
+        "openat2-resolve",
+        "creat",
+        "truncate",
+        "chmod",
+        "unlink",
+        "rename-from",
+        "rename-to",
+        "link",
+        "execve",
+        "execveat",
+    ];
+    if cfg!(target_arch = "x86_64") {
+        calls.push("open");
+    }
+    let rows: Vec<_> = calls.iter().map(|call| ["race", "thread", call, "ROOT", "ATTEMPTS"]).collect();
+    let mut rows: Vec<_> = rows.iter().map(|words| (&words[..], Sides::Both, &[][..])).collect();
+    rows.push((&["race-exec-in-thread", "ROOT", "ATTEMPTS"], Sides::Both, &[]));
+    if cfg!(target_arch = "x86_64") {
+        // What cannot be protected is refused.
+        rows.push((&["race", "thread", "int80-open", "ROOT", "ATTEMPTS"], Sides::Either, &[]));
+    }
+    all(&rows, &guarding_files);
+}
+
+/// An address, as well as a name. Prevented.
+#[test]
+fn addresses_changed_after_the_check() {
+    let calls = ["connect", "connect-unix", "sendto", "sendmsg", "sendmsg-name", "sendmmsg"];
+    let plugin = no_connect().to_str().unwrap();
+    for call in calls {
+        let port = free_port().to_string();
+        let guarded = |place: &Place| {
+            let settings = json!({"port": port.parse::<u16>().unwrap(), "unix": place.at("s/socket")});
+            host().plugin(plugin).option("--settings", format!("no-connect={settings}"))
+        };
+        for mover in ["thread", "shared-anon"] {
+            let race =
+                Race { words: &["race", mover, call, "ROOT", "ATTEMPTS", &port], sides: Sides::Both, errors: &[] };
+            let mut failures = Failures::default();
+            match race.run(&guarded) {
+                Ok(total) => eprintln!("{call} {mover}: {total}"),
+                Err(what) => failures.add(call, what),
+            }
+            failures.end();
+        }
+    }
+}
+
+/// A port that nobody has.
+pub fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What a descriptor, a working directory or a root stands for. Prevented.
+#[test]
+fn places_changed_after_the_check() {
+    // Between two of another process's descriptors there is none at times.
+    let rows: [(&str, &[&str]); 11] = [
+        ("dirfd", &[]),
+        ("dirfd-clone-files", &[]),
+        ("own-fd", &[]),
+        ("cwd", &[]),
+        ("cwd-clone-fs", &[]),
+        ("root", &[]),
+        ("other-cwd", &["ENOENT"]),
+        ("other-root", &["ENOENT"]),
+        ("other-fd", &["ENOENT"]),
+        ("other-fd-directory", &["ENOENT"]),
+        ("execveat-empty", &[]),
+    ];
+    let rows: Vec<_> = rows.iter().map(|(what, errors)| (["race-place", what, "ROOT", "ATTEMPTS"], *errors)).collect();
+    let rows: Vec<_> = rows.iter().map(|(words, errors)| (&words[..], Sides::Both, *errors)).collect();
+    all(&rows, &guarding_files);
+}
+
+/// The object behind a name changes, the name does not. Prevented.
+#[test]
+fn objects_swapped() {
+    let mut rows = Vec::new();
+    for what in ["symlink", "middle", "exchange", "dotdot", "mount"] {
+        for who in ["thread", "process"] {
+            rows.push(["swap", what, who, "open", "ROOT", "ATTEMPTS"]);
+        }
+    }
+    for using in ["openat2", "reopen", "truncate", "chmod", "link", "execute"] {
+        rows.push(["swap", "symlink", "process", using, "ROOT", "ATTEMPTS"]);
+    }
+    rows.push(["swap", "exchange", "process", "truncate", "ROOT", "ATTEMPTS"]);
+    rows.push(["swap", "middle", "thread", "execute", "ROOT", "ATTEMPTS"]);
+    let rows: Vec<_> = rows.iter().map(|words| (&words[..], Sides::Both, &[][..])).collect();
+    all(&rows, &guarding_files);
+}
+
+/// Whatever is done to the page with the copies. Prevented.
+#[test]
+fn the_page_of_copies() {
+    let whats = [
+        "unmap",
+        "unmap-around",
+        "protect",
+        "protect-pkey",
+        "map-over",
+        "map-across",
+        "remap-away",
+        "remap-over",
+        "remap-duplicate",
+        "discard",
+        "file-pages",
+        "attach-over",
+        "write-by-mem",
+        "write-by-vm",
+        "write-by-kernel",
+        "map-files",
+        "remap-stack",
+    ];
+    let rows = whats.map(|what| ["page", what, "ROOT", "ATTEMPTS"]);
+    let mut rows: Vec<_> = rows.iter().map(|words| (&words[..], Sides::Both, &[][..])).collect();
+    // Nothing can be mapped any more: no copy, no call.
+    rows.push((&["page", "occupied", "ROOT", "ATTEMPTS"], Sides::Either, &[]));
+    rows.push((&["page", "no-room", "ROOT", "ATTEMPTS"], Sides::Either, &["ENOMEM"]));
+    rows.push((&["unreadable", "protect", "ROOT", "ATTEMPTS"], Sides::Either, &[]));
+    rows.push((&["unreadable", "remap", "ROOT", "ATTEMPTS"], Sides::Either, &[]));
+    all(&rows, &guarding_files);
+}
+
+/// Without the host the races are won: the scenarios can fail.
+#[test]
+fn alone_every_race_is_won() {
+    let mut failures = Failures::default();
+    let port = free_port().to_string();
+    let rows: &[&[&str]] = &[
+        &["race", "thread", "openat", "ROOT", "1000"],
+        &["race", "aio", "openat", "ROOT", "1000"],
+        &["race", "userfaultfd", "openat", "ROOT", "200000"],
+        &["race", "thread", "execve", "ROOT", "1000"],
+        &["race", "thread", "sendmmsg", "ROOT", "1000", &port],
+        &["race-place", "dirfd", "ROOT", "1000"],
+        &["swap", "mount", "process", "open", "ROOT", "1000"],
+    ];
+    for words in rows {
+        let place = Place::new();
+        let race = Race { words, sides: Sides::Both, errors: &[] };
+        let output = run_limited(Command::new(attacker()).args(race.arguments(&place, 0)));
+        match Tally::of(&Outcome::of(&output)) {
+            Ok(tally) if tally.leaked > 0 => {}
+            Ok(tally) => failures.add(&words.join(" "), format!("{tally:?}")),
+            Err(error) => failures.add(&words.join(" "), error),
+        }
+    }
+    failures.end();
+}

@@ -1,0 +1,38 @@
+//! Programs that try to get around a denial, in one executable: the first
+//! argument chooses. tests/attacks.rs runs them and says what must come of it.
+#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "raw system calls are the point")]
+
+mod abi;
+mod blind;
+mod host;
+mod memory;
+mod names;
+mod normal;
+mod page;
+mod race;
+mod swap;
+mod sys;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    match words[..] {
+        ["race", mover, call, root, attempts] => race::main(mover, call, root, number(attempts), None),
+        ["race", mover, call, root, attempts, port] => {
+            race::main(mover, call, root, number(attempts), Some(port.parse().unwrap()));
+        }
+        ["race-place", what, root, attempts] => race::place(what, root, number(attempts)),
+        ["swap", what, who, using, root, attempts] => swap::main(what, who, using, root, number(attempts)),
+        ["exit", code] => std::process::exit(code.parse().unwrap()),
+        ["name", what, root, ..] => names::main(what, root, &words[3..]),
+        ["page", what, root, attempts] => page::main(what, root, number(attempts)),
+        ["unreadable", what, root, attempts] => page::unreadable(what, root, number(attempts)),
+        ["blind", what, root] => blind::main(what, root, 0),
+        ["blind", what, root, count] => blind::main(what, root, number(count)),
+        ["host", what, ..] => host::main(what, &words[2..]),
+        ["normal", what, root] => normal::main(what, root),
+        ["race-exec-in-thread", root, attempts] => race::exec_in_thread(root, number(attempts)),
+        _ => panic!("no such attack: {words:?}"),
+    }
+}

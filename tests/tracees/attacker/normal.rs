@@ -1,0 +1,270 @@
+//! What must work as it does alone, while denials are in force:
+//! `normal WHAT ROOT` says `ok`, or what was different.
+
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use libc::{c_int, c_void};
+
+use crate::memory::Flipper;
+use crate::sys::{PAGE, c, check, name, open, pages, say_opened};
+
+pub fn main(what: &str, root: &str) {
+    match what {
+        "registers" => registers(root),
+        "blocked-open" => blocked_open(root),
+        "restarted-open" => restarted_open(root, libc::SA_RESTART),
+        "interrupted-open" => restarted_open(root, 0),
+        "own-page" => own_page(root),
+        "messages" => messages(),
+        "read-only-arguments" => {
+            // A name in memory that nobody can write, shared or not.
+            let idle = idle();
+            let page = pages(1);
+            let path = c(&format!("{root}/h/file"));
+            unsafe { std::ptr::copy_nonoverlapping(path.as_ptr().cast(), page, path.as_bytes_with_nul().len()) };
+            check(unsafe { libc::mprotect(page.cast(), PAGE, libc::PROT_READ) }).unwrap();
+            let fd = unsafe { libc::open(page.cast(), libc::O_RDONLY) };
+            println!("{}", if fd >= 0 { "ok".to_owned() } else { name(crate::sys::errno()) });
+            drop(idle);
+        }
+        "longest-name" => {
+            let _idle = idle();
+            let room = 4095 - root.len() - "/h/file".len();
+            let file = open(&format!("{root}/{}h/file", "/".repeat(room)), libc::O_RDONLY);
+            println!("{}", if file.is_ok() { "ok" } else { "not opened" });
+        }
+        _ => panic!("no such program: {what}"),
+    }
+}
+
+/// A thread that does nothing: with it there is somebody who could.
+fn idle() -> Flipper {
+    Flipper::start(|stop| {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    })
+}
+
+/// A call leaves its argument registers alone.
+#[cfg(target_arch = "x86_64")]
+fn registers(root: &str) {
+    let _idle = idle();
+    for (name, expected) in [("h/file", 0), ("s/file", libc::EACCES), ("missing", libc::ENOENT)] {
+        let path = c(&format!("{root}/{name}"));
+        let here = libc::AT_FDCWD as i64;
+        let before = [here, path.as_ptr() as i64, 0, 0, 0x1234_5678_9abc, -77];
+        let mut after = before;
+        let mut result = libc::SYS_openat;
+        unsafe {
+            std::arch::asm!(
+                "syscall", inout("rax") result, inout("rdi") after[0], inout("rsi") after[1], inout("rdx") after[2],
+                inout("r10") after[3], inout("r8") after[4], inout("r9") after[5], out("rcx") _, out("r11") _,
+            );
+        }
+        if after != before {
+            return println!("{name}: {before:x?} became {after:x?}");
+        }
+        if result.min(0) != -i64::from(expected) {
+            return println!("{name}: {result}");
+        }
+    }
+    println!("ok");
+}
+
+#[cfg(target_arch = "aarch64")]
+fn registers(root: &str) {
+    let _idle = idle();
+    for (name, expected) in [("h/file", 0), ("s/file", libc::EACCES), ("missing", libc::ENOENT)] {
+        let path = c(&format!("{root}/{name}"));
+        let before = [path.as_ptr() as i64, 0, 0, 0x1234_5678_9abc, -77];
+        let mut after = before;
+        let mut result = i64::from(libc::AT_FDCWD);
+        unsafe {
+            std::arch::asm!(
+                "svc 0", in("x8") libc::SYS_openat, inout("x0") result, inout("x1") after[0], inout("x2") after[1],
+                inout("x3") after[2], inout("x4") after[3], inout("x5") after[4],
+            );
+        }
+        if after != before {
+            return println!("{name}: {before:x?} became {after:x?}");
+        }
+        if result.min(0) != -i64::from(expected) {
+            return println!("{name}: {result}");
+        }
+    }
+    println!("ok");
+}
+
+/// While one thread waits for the other end of a FIFO, names are changed,
+/// and then the other end comes.
+fn blocked_open(root: &str) {
+    let at = |name: &str| format!("{root}/{name}");
+    let fifo = at("fifo");
+    check(unsafe { libc::mkfifo(c(&fifo).as_ptr(), 0o600) }).unwrap();
+    let reader = {
+        let fifo = fifo.clone();
+        let thread = AtomicUsize::new(0);
+        let thread: &'static AtomicUsize = Box::leak(Box::new(thread));
+        let handle = std::thread::spawn(move || {
+            thread.store(unsafe { libc::gettid() } as usize, Ordering::Relaxed);
+            open(&fifo, libc::O_RDONLY).map(drop)
+        });
+        wait_until_blocked(thread);
+        handle
+    };
+    let steps: [(&str, &dyn Fn() -> std::io::Result<()>); 7] = [
+        ("symlink", &|| std::os::unix::fs::symlink(at("h"), at("link"))),
+        ("rename of a link", &|| std::fs::rename(at("link"), at("link2"))),
+        ("mkdir", &|| std::fs::create_dir(at("directory"))),
+        ("rename of a directory", &|| std::fs::rename(at("directory"), at("directory2"))),
+        ("chdir", &|| std::env::set_current_dir(at("directory2"))),
+        ("link", &|| std::fs::hard_link(at("h/file"), at("hard"))),
+        ("open", &|| std::fs::read(at("link2/file")).map(drop)),
+    ];
+    for (step, run) in steps {
+        if let Err(error) = run() {
+            return println!("{step}: {error}");
+        }
+    }
+    let writer = open(&fifo, libc::O_WRONLY);
+    match (writer, reader.join().unwrap()) {
+        (Ok(_), Ok(())) => println!("ok"),
+        other => println!("{other:?}"),
+    }
+}
+
+/// Until a thread of ours sleeps in a call.
+fn wait_until_blocked(thread: &AtomicUsize) {
+    for _ in 0..5000 {
+        let id = thread.load(Ordering::Relaxed);
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat")).unwrap_or_default();
+        // A tracer's stop is `t`.
+        if stat.contains(") S ") {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("the thread did not come to its wait");
+}
+
+static BUFFER: AtomicUsize = AtomicUsize::new(0);
+static SECRET: AtomicUsize = AtomicUsize::new(0);
+static CHANGED: AtomicBool = AtomicBool::new(false);
+
+/// In the handler: the interrupted call's registers are the program's, and
+/// the name is another now.
+extern "C" fn interrupt(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+    let (buffer, secret) = (BUFFER.load(Ordering::Relaxed), SECRET.load(Ordering::Relaxed));
+    let context = unsafe { &*context.cast::<libc::ucontext_t>() };
+    #[cfg(target_arch = "x86_64")]
+    let argument = context.uc_mcontext.gregs[libc::REG_RSI as usize] as usize;
+    #[cfg(target_arch = "aarch64")]
+    let argument = context.uc_mcontext.regs[1] as usize;
+    CHANGED.store(argument != buffer, Ordering::Relaxed);
+    unsafe { libc::strcpy(buffer as *mut libc::c_char, secret as *const libc::c_char) };
+}
+
+/// A call that a signal interrupts is asked about anew when it starts again.
+fn restarted_open(root: &str, flags: c_int) {
+    let _idle = idle();
+    let fifo = format!("{root}/fifo");
+    check(unsafe { libc::mkfifo(c(&fifo).as_ptr(), 0o600) }).unwrap();
+    let buffer = pages(1);
+    let path = c(&fifo);
+    unsafe { std::ptr::copy_nonoverlapping(path.as_ptr().cast(), buffer, path.as_bytes_with_nul().len()) };
+    BUFFER.store(buffer as usize, Ordering::Relaxed);
+    SECRET.store(CString::into_raw(c(&format!("{root}/s/file"))) as usize, Ordering::Relaxed);
+    let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
+    action.sa_sigaction = interrupt as *const () as usize;
+    action.sa_flags = flags | libc::SA_SIGINFO;
+    check(unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) }).unwrap();
+    let thread: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(unsafe { libc::gettid() } as usize)));
+    let process = unsafe { libc::getpid() };
+    let other = std::thread::spawn(move || {
+        wait_until_blocked(thread);
+        let target = thread.load(Ordering::Relaxed);
+        unsafe { libc::syscall(libc::SYS_tgkill, process, target, libc::SIGUSR1) };
+    });
+    let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, buffer, libc::O_RDONLY, 0) };
+    if CHANGED.load(Ordering::Relaxed) {
+        println!("registers");
+    }
+    say_opened(crate::sys::owned(fd as c_int));
+    other.join().unwrap();
+}
+
+/// The addresses that the host may use are the program's to use.
+fn own_page(root: &str) {
+    let _idle = idle();
+    let file = format!("{root}/h/file");
+    open(&file, libc::O_RDONLY).unwrap();
+    // What mmap finds by itself works, and is readable where it says so.
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        let page = pages(1);
+        unsafe { *page = 1 };
+        seen.push(page);
+        open(&file, libc::O_RDONLY).unwrap();
+    }
+    for page in seen {
+        check(unsafe { libc::munmap(page.cast(), PAGE) }).unwrap();
+    }
+    println!("ok");
+}
+
+/// What `getaddrinfo` does in threads: several messages in one call.
+fn messages() {
+    const THREADS: usize = 8;
+    const ROUNDS: usize = 100;
+    let barrier = Barrier::new(THREADS);
+    let received = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                let mut address = unsafe { std::mem::zeroed::<libc::sockaddr_in>() };
+                address.sin_family = libc::AF_INET as u16;
+                address.sin_port = receiver.local_addr().unwrap().port().to_be();
+                address.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+                barrier.wait();
+                for round in 0..ROUNDS {
+                    let mut words = [round as u32, !(round as u32)];
+                    let mut vectors: Vec<_> = words
+                        .iter_mut()
+                        .map(|word| libc::iovec { iov_base: std::ptr::from_mut(word).cast(), iov_len: 4 })
+                        .collect();
+                    let mut list = [unsafe { std::mem::zeroed::<libc::mmsghdr>() }; 2];
+                    for (message, vector) in list.iter_mut().zip(&mut vectors) {
+                        message.msg_hdr.msg_name = (&raw mut address).cast();
+                        message.msg_hdr.msg_namelen = 16;
+                        (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (vector, 1);
+                    }
+                    // It may send fewer than asked for (sendmmsg(2)).
+                    let mut sent = 0;
+                    while sent < 2 {
+                        let rest = &mut list[sent..];
+                        let now =
+                            unsafe { libc::sendmmsg(sender.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) };
+                        sent += check(now).unwrap() as usize;
+                    }
+                    assert_eq!([list[0].msg_len, list[1].msg_len], [4, 4], "the kernel writes the lengths back");
+                    assert_eq!(list[0].msg_hdr.msg_name, (&raw mut address).cast(), "the structure is the program's");
+                    for word in words {
+                        let mut bytes = [0; 8];
+                        assert_eq!(receiver.recv(&mut bytes).unwrap(), 4);
+                        assert_eq!(bytes[..4], word.to_ne_bytes());
+                        received.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(received.into_inner(), THREADS * ROUNDS * 2);
+    println!("ok");
+}
