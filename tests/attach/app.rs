@@ -311,8 +311,7 @@ fn epoll() -> Wait {
         )
     };
     let mut wanted = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-    let added =
-        unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, event.as_raw_fd(), &raw mut wanted) };
+    let added = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, event.as_raw_fd(), &raw mut wanted) };
     assert_eq!(added, 0);
     Wait::Epoll { epoll, event }
 }

@@ -123,7 +123,8 @@ impl Application {
     #[track_caller]
     fn answer(&self, request: &str) -> String {
         self.answers.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-            let (states, tracers) = (process::of_threads(self.pid, "State"), process::of_threads(self.pid, "TracerPid"));
+            let (states, tracers) =
+                (process::of_threads(self.pid, "State"), process::of_threads(self.pid, "TracerPid"));
             panic!("no answer to {request:?}: {error}; threads {states:?}, tracers {tracers:?}; {}", self.said())
         })
     }

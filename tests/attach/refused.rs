@@ -16,7 +16,8 @@ fn refuses(pid: impl ToString, skipped: &str, because: &str) {
     let pid = pid.to_string();
     let outcome = host(&["attach", "--pid", &pid]);
     assert_eq!(outcome.status, 1, "{outcome:#?}");
-    let expected = format!("host: skipped PID {pid}{skipped}: it {because}\nhost: attached to nothing: process {pid} {because}\n");
+    let expected =
+        format!("host: skipped PID {pid}{skipped}: it {because}\nhost: attached to nothing: process {pid} {because}\n");
     assert_eq!(outcome.stderr, expected);
     assert_eq!(outcome.stdout, "");
 }
@@ -70,12 +71,15 @@ fn a_thread() {
 
 #[test]
 fn the_host_itself() {
-    let outcome = Outcome::of(&run_limited(Command::new("sh").args(["-c", "echo $$; exec \"$0\" attach --pid $$", HOST])));
+    let outcome =
+        Outcome::of(&run_limited(Command::new("sh").args(["-c", "echo $$; exec \"$0\" attach --pid $$", HOST])));
     assert_eq!(outcome.status, 1, "{outcome:#?}");
     let pid = outcome.stdout.trim();
     assert_eq!(
         outcome.stderr,
-        format!("host: skipped PID {pid} (host): it is the host itself\nhost: attached to nothing: process {pid} is the host itself\n")
+        format!(
+            "host: skipped PID {pid} (host): it is the host itself\nhost: attached to nothing: process {pid} is the host itself\n"
+        )
     );
 }
 
@@ -279,7 +283,9 @@ fn a_descendant_that_is_traced_already() {
     assert_eq!(
         second.read,
         [
-            format!("host: skipped PID {skipped} (attach_app): it is already traced by process {by} (host): end that tracer first"),
+            format!(
+                "host: skipped PID {skipped} (attach_app): it is already traced by process {by} (host): end that tracer first"
+            ),
             "host: attached to 2 processes (2 threads)".to_owned()
         ]
     );
@@ -294,9 +300,8 @@ fn a_descendant_that_is_traced_already() {
 
 #[test]
 fn command_lines_that_make_no_sense() {
-    let range = |value: &str| {
-        format!("error: invalid value '{value}' for '--pid <PID>': {value} is not in 1..=2147483647")
-    };
+    let range =
+        |value: &str| format!("error: invalid value '{value}' for '--pid <PID>': {value} is not in 1..=2147483647");
     for (arguments, says) in [
         (&["--pid", "0"][..], range("0")),
         (&["--pid=-5"], range("-5")),
@@ -305,18 +310,9 @@ fn command_lines_that_make_no_sense() {
         (&["--pid", ""], "error: invalid value '' for '--pid <PID>': cannot parse integer from empty string".into()),
         (&["--pid", "1,x"], "error: invalid value 'x' for '--pid <PID>': invalid digit found in string".into()),
         (&[], "error: the following required arguments were not provided:\n  <--pid <PID>|--all>".into()),
-        (
-            &["--pid", "1", "--all"],
-            "error: the argument '--pid <PID>' cannot be used with '--all'".into(),
-        ),
-        (
-            &["--name", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
-        (
-            &["--pid", "1", "--name", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
+        (&["--pid", "1", "--all"], "error: the argument '--pid <PID>' cannot be used with '--all'".into()),
+        (&["--name", "x"], "error: the following required arguments were not provided:\n  --all".into()),
+        (&["--pid", "1", "--name", "x"], "error: the following required arguments were not provided:\n  --all".into()),
         (&["--pid", "1", "--user", "x"], "error: the following required arguments were not provided:\n  --all".into()),
         (
             &["--pid", "1", "--container", "x"],

@@ -12,7 +12,7 @@ mod programs;
 mod protection;
 mod turns;
 
-pub(super) use passing::take_over;
+pub(super) use passing::stand_by;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -464,7 +464,7 @@ impl<'h> Engine<'h> {
             self.task(tid).exe = exe;
         }
         if let Some(judged) = judged {
-            self.verify_program(tid, &judged);
+            self.verify_program(&stop, &judged);
         }
         self.tell(stop, ProcessEvent::Executed { previous_exe });
     }

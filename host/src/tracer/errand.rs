@@ -39,7 +39,7 @@ pub(super) struct Errand {
     /// The signals that it blocks.
     pub(super) mask: u64,
     /// The limit of descriptors that it had, if that was too low.
-    pub(super) room: Option<u64>,
+    pub(super) room: Option<libc::rlimit>,
     region: Rc<Region>,
     /// Process and thread.
     ids: (pid_t, pid_t),

@@ -109,16 +109,18 @@ fn watch(alive: OwnedFd, traced: &Traced, host: pid_t) {
             unsafe { libc::dup2(null.as_raw_fd(), fd) };
         }
     }
-    let (mut alive, mut word) = (File::from(alive), [0]);
-    // An end without a word is a death.
-    while nix::unistd::getppid().as_raw() == host {
-        match alive.read(&mut word) {
-            Ok(0) => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            _ => return,
+    engine::stand_by(|| {
+        let (mut alive, mut word) = (File::from(alive), [0]);
+        // An end without a word is a death.
+        while nix::unistd::getppid().as_raw() == host {
+            match alive.read(&mut word) {
+                Ok(0) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return None,
+            }
         }
-    }
-    engine::take_over(&traced.all());
+        Some(traced.all())
+    });
 }
 
 /// The processes that the host traces, a bit each, in memory that outlives it.

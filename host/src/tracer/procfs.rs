@@ -29,17 +29,15 @@ fn link(tid: pid_t, entry: &str) -> BString {
     resolve::read_link(libc::AT_FDCWD, &proc_path(tid, entry)).unwrap_or_default()
 }
 
-/// The ELF interpreter of a program that has just begun: the file that is
-/// mapped at `AT_BASE` of its auxiliary vector (getauxval(3)). None for a
-/// static program.
-pub(super) fn loader(tid: pid_t) -> Option<BString> {
-    const AT_BASE: u64 = 7;
-    let auxiliary = read(tid, "auxv", 4096);
-    let word = |bytes: &[u8]| bytes.first_chunk::<8>().map(|word| u64::from_ne_bytes(*word));
-    let base = auxiliary.chunks_exact(16).find(|pair| word(pair) == Some(AT_BASE)).and_then(|pair| word(&pair[8..]))?;
-    let begins = format!("{base:08x}-");
-    let maps = read(tid, "maps", 64 * 1024);
-    let line = maps.lines().find(|line| base != 0 && line.starts_with(begins.as_bytes()))?;
+/// The file that is mapped in task `tid` where `address` is.
+pub(super) fn file_at(tid: pid_t, address: u64) -> Option<BString> {
+    let maps = read(tid, "maps", 1 << 20);
+    let holds = |line: &&[u8]| {
+        let range = line.split_str(" ").next().and_then(|range| range.to_str().ok()?.split_once('-'));
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        range.and_then(|(start, end)| Some((number(start)?..number(end)?).contains(&address))).unwrap_or(false)
+    };
+    let line = maps.lines().find(holds)?;
     line.find_byte(b'/').map(|start| line[start..].into())
 }
 

@@ -260,30 +260,23 @@ pub(super) fn take_descriptor(ids: (pid_t, pid_t), fd: c_int) -> io::Result<Owne
     }
 }
 
-/// Raises the limit of a process's descriptors by `more`, if it may have that
-/// many; the limit that it had.
-pub(super) fn make_room_for_descriptors(pid: pid_t, more: u64) -> Option<u64> {
+/// Raises the limit of a process's descriptors by `more`, if it or we may; the
+/// limit that it had.
+pub(super) fn make_room_for_descriptors(pid: pid_t, more: u64) -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one structure.
-    let told = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) } == 0;
-    if !told || limit.rlim_cur >= limit.rlim_max {
+    if unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) } != 0 {
         return None;
     }
-    set_descriptor_limit(pid, limit.rlim_cur.saturating_add(more).min(limit.rlim_max));
-    Some(limit.rlim_cur)
+    let soft = limit.rlim_cur.saturating_add(more);
+    let raised = libc::rlimit { rlim_cur: soft, rlim_max: limit.rlim_max.max(soft) };
+    set_descriptor_limit(pid, raised).then_some(limit)
 }
 
-/// Sets that limit.
-pub(super) fn set_descriptor_limit(pid: pid_t, soft: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes, then reads, one structure. If the process is
-    // gone there is nothing to do.
-    unsafe {
-        if libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) == 0 {
-            limit.rlim_cur = soft;
-            libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut());
-        }
-    }
+/// Sets that limit; whether it could.
+pub(super) fn set_descriptor_limit(pid: pid_t, limit: libc::rlimit) -> bool {
+    // SAFETY: the kernel reads one structure.
+    unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) == 0 }
 }
 
 /// Sends a signal to a process (kill(2)).

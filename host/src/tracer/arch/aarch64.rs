@@ -67,6 +67,11 @@ impl Registers {
         self.general.regs[0] as i64
     }
 
+    /// Where it goes on.
+    pub(in crate::tracer) fn instruction(&self) -> u64 {
+        self.general.pc
+    }
+
     /// Gives it another result.
     pub(in crate::tracer) fn set_result(&mut self, result: i64) {
         self.general.regs[0] = result as u64;

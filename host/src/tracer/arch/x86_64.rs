@@ -72,6 +72,11 @@ impl Registers {
         self.0.rax as i64
     }
 
+    /// Where it goes on.
+    pub(in crate::tracer) fn instruction(&self) -> u64 {
+        self.0.rip
+    }
+
     /// Gives it another result.
     pub(in crate::tracer) fn set_result(&mut self, result: i64) {
         self.0.rax = result as u64;

@@ -43,33 +43,42 @@ impl Handler for Pass {
     fn notice(&mut self, _notice: &Notice) {}
 }
 
-/// Attaches to these processes and what they have made meanwhile, and lets
-/// every call pass until they end or SIGTERM comes.
-pub(in crate::tracer) fn take_over(pids: &[pid_t]) {
+/// Gets ready, waits for the word, then attaches to the processes that it names
+/// and to what they have made meanwhile, and lets every call pass until they
+/// end or SIGTERM comes.
+pub(in crate::tracer) fn stand_by(word: impl FnOnce() -> Option<Vec<pid_t>>) {
     let Ok(_signals) = signals::Signals::take(signals::Role::Guest) else { return };
     if signals::prepare().is_err() {
         return;
     }
     let inbox = Inbox::of_this_thread();
     let leave = inbox.clone();
-    if signals::leave_on_signal(move || leave.post(Message::Leave)).is_err() {
-        return;
-    }
     let mut handler = Pass;
     let options = Options { on_host_death: OnHostDeath::Continue, ..Options::default() };
     let Ok(mut engine) = Engine::new(&mut handler, options, &[], inbox) else { return };
     engine.passing = true;
+    let Some(pids) = word() else { return };
     let since = Instant::now();
+    // What is known first: each moment counts. Then what it has made.
+    let mut wanted = pids.clone();
     loop {
         let mut refused = false;
-        for pid in selection::with_descendants(pids) {
-            refused |= matches!(engine.seize(pid), Err(Skipped::Traced(..) | Skipped::Forbidden(..)));
+        for pid in &wanted {
+            refused |= matches!(engine.seize(*pid), Err(Skipped::Traced(..) | Skipped::Forbidden(..)));
         }
         if !refused || since.elapsed() > PATIENCE {
-            break;
+            if wanted.len() > pids.len() || since.elapsed() > PATIENCE {
+                break;
+            }
+            wanted = selection::with_descendants(&pids);
+            if wanted.len() <= pids.len() {
+                break;
+            }
         }
         std::thread::yield_now();
     }
-    // Nobody is left to be told.
-    let _ = engine.run();
+    if signals::leave_on_signal(move || leave.post(Message::Leave)).is_ok() {
+        // Nobody is left to be told.
+        let _ = engine.run();
+    }
 }

@@ -14,12 +14,15 @@ use libc::pid_t;
 
 use super::Engine;
 use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Value};
-use crate::tracer::{procfs, resolve, sys, traits::Traits};
+use crate::tracer::stop::Stopped;
+use crate::tracer::traits::Traits;
+use crate::tracer::{procfs, resolve, sys};
 
 impl Engine<'_> {
-    /// Compares the program that `tid` has just begun with the call that was
+    /// Compares the program that a task has just begun with the call that was
     /// allowed.
-    pub(super) fn verify_program(&mut self, tid: pid_t, judged: &Arc<Event>) {
+    pub(super) fn verify_program(&mut self, stop: &Stopped, judged: &Arc<Event>) {
+        let tid = stop.tid();
         let Some(call) = judged.call() else { return };
         let Some(index) = Traits::of(call.arch, call.nr).executes() else { return };
         let exe = resolve::read_link(libc::AT_FDCWD, &resolve::proc_path(tid, "exe")).unwrap_or_default();
@@ -30,7 +33,9 @@ impl Engine<'_> {
             Some(Value::Strings { items, truncated: false }) if !another => *items == argv || argv.is_empty(),
             _ => true,
         };
-        let loader = procfs::loader(tid).filter(|loader| !is_usual(loader));
+        // The first instruction is the ELF interpreter's, if there is one.
+        let first = stop.registers().ok().and_then(|registers| procfs::file_at(tid, registers.instruction()));
+        let loader = first.filter(|loader| *loader != exe && !is_usual(loader));
         let again = (another || !same_argv).then_some(exe);
         for program in again.into_iter().chain(loader) {
             if self.judge_again(tid, call, index, program, argv.clone()) {
