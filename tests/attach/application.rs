@@ -100,7 +100,7 @@ impl Application {
     pub(crate) fn start_command(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let application = Self {
+        let mut application = Self {
             pid: child.id() as i32,
             requests: child.stdin.take(),
             answers: lines(child.stdout.take().unwrap()),
@@ -113,14 +113,14 @@ impl Application {
 
     /// Waits until it says so.
     #[track_caller]
-    pub(crate) fn is_ready(&self) {
+    pub(crate) fn is_ready(&mut self) {
         let first = self.answer("its start");
         assert_eq!(first, "ready", "{}", self.said());
     }
 
     /// Waits for what it says at its end.
     #[track_caller]
-    pub(crate) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&mut self) -> String {
         self.answer("its end")
     }
 
@@ -133,12 +133,20 @@ impl Application {
     }
 
     #[track_caller]
-    fn answer(&self, request: &str) -> String {
-        self.answers.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-            let (states, tracers) =
-                (process::of_threads(self.pid, "State"), process::of_threads(self.pid, "TracerPid"));
-            panic!("no answer to {request:?}: {error}; threads {states:?}, tracers {tracers:?}; {}", self.said())
-        })
+    fn answer(&mut self, request: &str) -> String {
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(answer) => answer,
+            Err(error) => panic!("no answer to {request:?}: {error}; {}", self.circumstances()),
+        }
+    }
+
+    /// How it is, for whoever looks for the cause of a failure.
+    pub(crate) fn circumstances(&mut self) -> String {
+        // Its threads are gone a moment after its output is.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let [states, tracers] = ["State", "TracerPid"].map(|name| process::of_threads(self.pid, name));
+        let status = self.child.try_wait().unwrap();
+        format!("status {status:?}, threads {states:?}, tracers {tracers:?}, said {:?}", self.said())
     }
 
     /// What it said on standard error.

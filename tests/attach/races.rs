@@ -156,7 +156,7 @@ fn exec_beside_attach_and_detach() {
         assert!(host.lives(), "{:?}", host.rest());
         host.leave(Signal::SIGTERM);
         assert_eq!(tracer(pid), 0);
-        assert!(application.lives(), "it died in an exec");
+        assert!(application.lives(), "{}", application.circumstances());
     }
     stops(&mut application, &files);
 }
@@ -174,7 +174,7 @@ fn exec_beside_the_death_of_the_host() {
         pauses.pause(Duration::from_millis(20));
         host.kill();
         wait_for("it is free", || (tracer(pid) == 0).then_some(()));
-        assert!(application.lives(), "it died in an exec");
+        assert!(application.lives(), "{}", application.circumstances());
     }
     stops(&mut application, &files);
 }

@@ -129,17 +129,19 @@ fn a_process_that_strace_traces() {
     // strace does not hide itself as well.
     assert_eq!(application.ask("stops-are-expected"), "ok");
     let log = files.at("strace.log");
-    let mut strace = Own::start(Command::new("strace").args(["-f", "-o", &log, "-p", &pid.to_string()]));
-    wait_for("strace traces every thread", || {
-        let own = strace.pid().to_string();
-        of_threads(pid, "TracerPid").iter().all(|tracer| *tracer == own).then_some(())
-    });
-    refuses(
-        pid,
-        " (attach_app)",
-        &format!("is already traced by process {} (strace): end that tracer first", strace.pid()),
-    );
-    assert_eq!(tracer(pid), strace.pid());
+    let pids = application.pids();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", &log]).args(pids.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]));
+    let mut strace = Own::start(&mut strace);
+    let by = strace.pid();
+    let traced = |pid: &i32| of_threads(*pid, "TracerPid").iter().all(|tracer| *tracer == by.to_string());
+    wait_for("strace traces every thread", || pids.iter().all(traced).then_some(()));
+    // One without descendants.
+    let last = pids[2];
+    refuses(last, " (attach_app)", &format!("is already traced by process {by} (strace): end that tracer first"));
+    let outcome = host(&["attach", "--pid", &pid.to_string()]);
+    assert_eq!((outcome.status, outcome.stderr.matches("is already traced by").count()), (1, 4), "{outcome:#?}");
+    assert!(pids.iter().all(traced));
     application.opens(&files.at("public"), "ok");
     crate::process::send(strace.pid(), Signal::SIGTERM);
     strace.0.wait().unwrap();
@@ -301,6 +303,8 @@ fn a_descendant_that_is_traced_already() {
     application.ends_well();
 }
 
+/// The numbers here belong to nobody, so that a command line which is taken
+/// all the same does no harm.
 #[test]
 fn command_lines_that_make_no_sense() {
     let range =
@@ -311,22 +315,31 @@ fn command_lines_that_make_no_sense() {
         (&["--pid", "4294967296"], range("4294967296")),
         (&["--pid", "nginx"], "error: invalid value 'nginx' for '--pid <PID>': invalid digit found in string".into()),
         (&["--pid", ""], "error: invalid value '' for '--pid <PID>': cannot parse integer from empty string".into()),
-        (&["--pid", "1,x"], "error: invalid value 'x' for '--pid <PID>': invalid digit found in string".into()),
+        (
+            &["--pid", "2147483647,x"],
+            "error: invalid value 'x' for '--pid <PID>': invalid digit found in string".into(),
+        ),
         (&[], "error: the following required arguments were not provided:\n  <--pid <PID>|--all>".into()),
-        (&["--pid", "1", "--all"], "error: the argument '--pid <PID>' cannot be used with '--all'".into()),
-        (&["--name", "x"], "error: the following required arguments were not provided:\n  --all".into()),
-        (&["--pid", "1", "--name", "x"], "error: the following required arguments were not provided:\n  --all".into()),
-        (&["--pid", "1", "--user", "x"], "error: the following required arguments were not provided:\n  --all".into()),
+        (&["--pid", "2147483647", "--all"], "error: the argument '--pid <PID>' cannot be used with '--all'".into()),
+        (&["--name", "x"], "error: the following required arguments were not provided:\n  <--pid <PID>|--all>".into()),
         (
-            &["--pid", "1", "--container", "x"],
+            &["--pid", "2147483647", "--name", "x"],
             "error: the following required arguments were not provided:\n  --all".into(),
         ),
         (
-            &["--pid", "1", "--command", "x"],
+            &["--pid", "2147483647", "--user", "x"],
             "error: the following required arguments were not provided:\n  --all".into(),
         ),
         (
-            &["--pid", "1", "--scan-interval", "50"],
+            &["--pid", "2147483647", "--container", "x"],
+            "error: the following required arguments were not provided:\n  --all".into(),
+        ),
+        (
+            &["--pid", "2147483647", "--command", "x"],
+            "error: the following required arguments were not provided:\n  --all".into(),
+        ),
+        (
+            &["--pid", "2147483647", "--scan-interval", "50"],
             "error: the following required arguments were not provided:\n  --all".into(),
         ),
         (
@@ -334,7 +347,7 @@ fn command_lines_that_make_no_sense() {
             "error: invalid value '9' for '--scan-interval <MS>': 9 is not in 10..=3600000".into(),
         ),
         (
-            &["--pid", "1", "--on-host-death", "pray"],
+            &["--pid", "2147483647", "--on-host-death", "pray"],
             "error: invalid value 'pray' for '--on-host-death <kill|continue>'".into(),
         ),
     ] {
@@ -345,6 +358,6 @@ fn command_lines_that_make_no_sense() {
     let outcome = host(&["record", "-o", "/dev/null", "--pid", "0"]);
     assert_eq!(outcome.status, 2, "{outcome:#?}");
     assert!(outcome.stderr.starts_with(&range("0")), "{outcome:#?}");
-    let outcome = host(&["record", "-o", "/dev/null", "--pid", "1", "--", "true"]);
+    let outcome = host(&["record", "-o", "/dev/null", "--pid", "2147483647", "--", "true"]);
     assert_eq!(outcome.status, 2, "{outcome:#?}");
 }

@@ -204,6 +204,22 @@ fn without_the_right_to_trace() {
     the_vault_is_open(&application);
 }
 
+/// podman gives an added capability to any user; others only to root.
+#[test]
+fn with_the_right_to_trace_and_no_other() {
+    let podman = Podman::shared();
+    let application = Application::start(&podman, &[], SIMPLE);
+    let options =
+        [&shares_with(&application.container), "--cap-drop=ALL", "--cap-add=SYS_PTRACE", "--user", "1001:1001"];
+    let sidecar = podman.start("tracegate", &options, &[&["attach"], &deny(&["--pid", "1"])[..]].concat());
+    tracer::wait_until_attached(&sidecar);
+    the_vault_is_closed(&application);
+    sidecar.kill("INT");
+    assert_eq!(sidecar.status(), 0, "{}", sidecar.stderr());
+    application.is_as_before();
+    the_vault_is_open(&application);
+}
+
 #[test]
 fn what_is_not_there_is_said() {
     let podman = Podman::shared();
