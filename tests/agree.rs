@@ -3,6 +3,7 @@
 //! exit status, output and files, and to tell of the same signals. The default
 //! plugins judge it.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::needless_raw_string_hashes, reason = "programs in other languages look alike, with quotes or without")]
 
 #[path = "agree/build.rs"]
 mod build;

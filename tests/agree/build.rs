@@ -25,7 +25,10 @@ pub fn cases() -> Vec<Case> {
         make(
             "make's job server goes down to the last",
             "all: a b c\na b c:\n\t@+$(MAKE) --no-print-directory -C sub NAME=$@\n",
-            "mkdir sub && printf 'all: 1 2 3 4 5\\n1 2 3 4 5:\\n\\t@echo $(NAME)$@ >> ../out; echo $(words $(filter --jobserver%%,$(MAKEFLAGS)))\\n' > sub/Makefile && make -j3 && sort out | paste -s; rm out",
+            r#"
+            mkdir sub && printf 'all: 1 2 3 4 5\n1 2 3 4 5:\n\t@echo $(NAME)$@ >> ../out; echo $(words $(filter --jobserver%%,$(MAKEFLAGS)))\n' > sub/Makefile && make -j3 && sort out | paste -s
+            rm out
+            "#,
             "c5",
         ),
         make(
@@ -38,41 +41,87 @@ pub fn cases() -> Vec<Case> {
         make(
             "make builds a program",
             "CFLAGS = -O1 -Wall\nprogram: program.o part.o\n\t$(CC) -o $@ $^\n",
-            "echo 'int part(int n) { return n * 2; }' > part.c; echo 'int part(int); int main(void) { return part(21); }' > program.c; make -j2; ./program; echo $?; touch -d '+1 hour' part.c; make -n; rm *.o program",
+            r#"
+            echo 'int part(int n) { return n * 2; }' > part.c
+            echo 'int part(int); int main(void) { return part(21); }' > program.c
+            make -j2; ./program; echo $?; touch -d '+1 hour' part.c; make -n; rm *.o program
+            "#,
             "42",
         )
         .needs(&["cc"])
         .normal(normal::lines_in_order),
         cc(
             "compile, link and run",
-            "#include <stdio.h>\n#include <math.h>\nint main(int count, char **words) { printf(\"%s %d %.3f\\n\", words[1], count, sqrt(2)); return 5; }\n",
-            "cc -O2 -g -o program program.c -lm && ./program word; echo $?; cc -c program.c && nm program.o | sed 's/^[0-9a-f]* *//'; cc -static -o static program.c -lm && ./static x; cc -shared -fPIC -o lib.so program.c; cc -pipe -S -o - program.c | grep -c main",
+            r#"
+#include <math.h>
+#include <stdio.h>
+
+int main(int count, char **words) {
+    printf("%s %d %.3f\n", words[1], count, sqrt(2));
+    return 5;
+}
+"#,
+            r#"
+            cc -O2 -g -o program program.c -lm && ./program word
+            echo $?; cc -c program.c && nm program.o | sed 's/^[0-9a-f]* *//'
+            cc -static -o static program.c -lm && ./static x; cc -shared -fPIC -o lib.so program.c
+            cc -pipe -S -o - program.c | grep -c main
+            "#,
             "word 2 1.414",
         ),
         cc(
             "errors and warnings of a compiler",
             "int main(void) { int unused; retrun 1; }\n",
-            "cc -Wall -c program.c; echo $?; cc -c missing.c; echo $?; cc -E -include missing.h program.c; echo $?; echo 'int f(void) {return g();}' | cc -Werror -xc -c - -o x.o; echo $?; echo 'int f(); int main(void) {f();}' | cc -xc -; echo $?; ls",
+            r#"
+            cc -Wall -c program.c; echo $?; cc -c missing.c; echo $?; cc -E -include missing.h program.c
+            echo $?; echo 'int f(void) {return g();}' | cc -Werror -xc -c - -o x.o
+            echo $?; echo 'int f(); int main(void) {f();}' | cc -xc -; echo $?; ls
+            "#,
             "1\n",
         )
         .normal(normal::names_of_temporary_objects),
         cc(
             "preloading a library",
             "#include <unistd.h>\npid_t getppid(void) { return 42; }\n",
-            "cc -shared -fPIC -o lib.so program.c && LD_PRELOAD=$PWD/lib.so python3 -c 'import os; print(os.getppid())'; LD_PRELOAD=$PWD/missing.so true; LD_TRACE_LOADED_OBJECTS=1 LD_PRELOAD=$PWD/lib.so /bin/true | grep -c lib.so; /lib64/ld-linux-x86-64.so.2 /bin/echo by the loader 2>/dev/null || echo another machine",
+            r#"
+            cc -shared -fPIC -o lib.so program.c && LD_PRELOAD=$PWD/lib.so python3 -c 'import os; print(os.getppid())'
+            LD_PRELOAD=$PWD/missing.so true
+            LD_TRACE_LOADED_OBJECTS=1 LD_PRELOAD=$PWD/lib.so /bin/true | grep -c lib.so
+            /lib64/ld-linux-x86-64.so.2 /bin/echo by the loader 2>/dev/null || echo another machine
+            "#,
             "42",
         ),
         cc(
             "a program of threads that ends in each way",
             THREADS,
-            "cc -O1 -o program program.c -lpthread || exit; for way in $(seq 0 8); do ./program $way; echo $way: $?; done; rm program",
+            r#"
+            cc -O1 -o program program.c -lpthread || exit; for way in $(seq 0 8); do ./program $way
+            echo $way: $?; done; rm program
+            "#,
             "3: 33",
         ),
         cc("vfork, clone and posix_spawn", SPAWN, "cc -w -O1 -o program program.c && ./program; rm program", "spawned 3"),
         cc(
             "a program with set-user-ID",
-            "#include <stdio.h>\n#include <unistd.h>\n#include <stdlib.h>\n#include <sys/auxv.h>\nint main(void) { setvbuf(stdout, NULL, _IOLBF, 0); printf(\"%d %d %d %d\\n\", getuid() > 0, geteuid() > 0, getegid() > 0, getauxval(AT_SECURE) > 0); return 0; }\n",
-            "cc -o program program.c && ./program; if [ $(id -u) = 0 ]; then cp program other; chown 1 other; chmod 4755 other; ./other; python3 -c 'import os; os.setuid(1); os.execv(\"./program\", [\"p\"])'; chown 0 other; chmod 6755 other;  python3 -c 'import os; os.setgid(1); os.setuid(1); os.execv(\"./other\", [\"p\"])'; rm other; fi; rm program",
+            r#"
+#include <stdio.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+int main(void) {
+    printf("%d %d %d %ld\n", getuid() > 0, geteuid() > 0, getegid() > 0, getauxval(AT_SECURE));
+    return 0;
+}
+"#,
+            r#"
+            cc -o program program.c && ./program
+            as() { python3 -c 'import os, sys; os.setgid(1); os.setuid(1); os.execv(sys.argv[1], sys.argv[1:])' "$@"; }
+            if [ $(id -u) = 0 ]; then
+                cp program other; chown 1 other; chmod 4755 other; ./other; as ./program
+                chown 0 other; chmod 6755 other; as ./other; rm other
+            fi
+            rm program
+            "#,
             "0",
         ),
     ]
@@ -169,7 +218,7 @@ int main(void) {
     printf("%s\n", strerror(posix_spawn(&pid, "/missing", NULL, NULL, words, environ)));
     told("clone with shared memory", clone(in_clone, stack + sizeof stack, CLONE_VM | SIGCHLD, NULL));
     told("clone without a signal", clone(in_clone, stack + sizeof stack, CLONE_VM | CLONE_FILES | CLONE_FS, NULL));
-    told("clone with vfork", clone(in_clone, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGUSR1 * 0 + SIGCHLD, NULL));
+    told("clone with vfork", clone(in_clone, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
     printf("ran %d times\n", shared);
     int pidfd = -1;
     struct { unsigned long flags, pidfd, child_tid, parent_tid, signal, stack, size, tls; } arguments = {0x1000, (unsigned long)&pidfd, 0, 0, SIGCHLD};
@@ -178,7 +227,12 @@ int main(void) {
     siginfo_t info = {0};
     printf("by pidfd: %d", waitid(3 /* P_PIDFD */, pidfd, &info, WEXITED));
     printf(" %d\n", info.si_status);
-    for (int n = 0; n < 300; n++) if ((pid = vfork()) == 0) _exit(n & 127); else { int status; waitpid(pid, &status, 0); if (WEXITSTATUS(status) != (n & 127)) puts("wrong"); }
+    for (int n = 0; n < 300; n++) {
+        if ((pid = vfork()) == 0) _exit(n & 127);
+        int status;
+        waitpid(pid, &status, 0);
+        if (WEXITSTATUS(status) != (n & 127)) puts("wrong");
+    }
     return 0;
 }
 "#;

@@ -2,12 +2,12 @@
 //! that their program has a tracer already (`man 2 ptrace`: EPERM).
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::case::{Case, c, sh};
 use super::normal;
-use super::support::{Outcome, host, run_limited};
+use super::support::{HOST, Outcome, host, run_limited};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -50,7 +50,19 @@ int main(void) {
 }
 "#;
 
-const PROGRAM: &str = "#include <stdio.h>\nint value = 40;\nint add(int n) { return value + n; }\nint main(int count, char **words) { if (count > 1) getchar(); printf(\"%d\\n\", add(2)); return 3; }\n";
+const PROGRAM: &str = r#"
+#include <stdio.h>
+
+int value = 40;
+
+int add(int n) { return value + n; }
+
+int main(int count, char **words) {
+    if (count > 1) getchar();
+    printf("%d\n", add(2));
+    return 3;
+}
+"#;
 
 /// Outputs without the addresses and ids that differ from run to run.
 fn plain(outcome: &Outcome) -> String {
@@ -95,15 +107,36 @@ pub fn beside() {
     };
     let alone = gdb();
     assert!(alone.stdout.contains("$1 = 42") && alone.stdout.contains("exited with code 03"), "{alone:#?}");
-    let mut traced = Traced::start();
+    let traced = Traced::start();
     let beside = gdb();
     traced.end();
     assert_eq!(plain(&alone), plain(&beside));
 }
 
+/// A process that ends with the test at the latest.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    fn status(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has been waited for, if all went well.
+        let _ended = self.0.kill();
+        self.0.wait().unwrap();
+    }
+}
+
 /// A program that the host traces until it may end.
 struct Traced {
-    child: std::process::Child,
+    process: Process,
     directory: tempfile::TempDir,
 }
 
@@ -111,22 +144,29 @@ impl Traced {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let script = "while [ ! -e end ]; do /bin/true; : > begun; done; exit 21";
-        let mut command = Command::new(super::support::HOST);
+        let mut command = Command::new(HOST);
         command.args(["run", "--alerts", "alerts", "--", "sh", "-c", script]).current_dir(directory.path());
-        let child = command.spawn().unwrap();
-        for _ in 0..5000 {
-            if directory.path().join("begun").exists() {
-                return Self { child, directory };
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        panic!("the traced program did not begin");
+        let traced = Self { process: Process::start(&mut command), directory };
+        let begun = traced.directory.path().join("begun");
+        assert!(within_limit(|| begun.exists()), "the traced program did not begin");
+        traced
     }
 
-    fn end(&mut self) {
+    fn end(mut self) {
         std::fs::write(self.directory.path().join("end"), "").unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(21));
+        assert_eq!(self.process.status(), Some(21));
     }
+}
+
+/// Waits for a condition; false if it does not come about.
+fn within_limit(condition: impl Fn() -> bool) -> bool {
+    (0..10_000).any(|_| {
+        let holds = condition();
+        if !holds {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        holds
+    })
 }
 
 /// Under the host, strace attaches to a program that the host does not trace.
@@ -136,24 +176,21 @@ pub fn attached_to_another() {
     let directory = program();
     let mut command = Command::new("./program");
     command.arg("wait").current_dir(directory.path()).stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut another = command.spawn().unwrap();
-    let pid = another.id().to_string();
+    let mut another = Process::start(&mut command);
+    let pid = another.0.id().to_string();
     // The program goes on when it is traced.
-    let mut input = another.stdin.take().unwrap();
+    let mut input = another.0.stdin.take().unwrap();
     let status = format!("/proc/{pid}/status");
     let go = std::thread::spawn(move || {
-        let traced = |line: &str| line.starts_with("TracerPid:") && !line.ends_with("\t0");
-        for _ in 0..10_000 {
-            if std::fs::read_to_string(&status).unwrap().lines().any(traced) {
-                return input.write_all(b"\n").unwrap();
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        let is_tracer = |line: &str| line.starts_with("TracerPid:") && !line.ends_with("\t0");
+        let traced = || std::fs::read_to_string(&status).unwrap().lines().any(is_tracer);
+        assert!(within_limit(traced), "strace did not attach");
+        input.write_all(b"\n").unwrap();
     });
     let strace = host().run(&["strace", "-qq", "-e", "trace=exit_group", "-p", &pid]);
     go.join().unwrap();
     assert!(strace.stderr.contains("exit_group(3)"), "{strace:#?}");
-    assert_eq!(another.wait().unwrap().code(), Some(3));
+    assert_eq!(another.status(), Some(3));
 }
 
 /// A debugger under the host that starts a program of its own is refused by

@@ -51,8 +51,9 @@ fn content(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.len() <= SHOWN_MAX => format!("{text:?}"),
         _ => {
-            let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{} bytes {digest}", bytes.len())
+            let mut text = format!("{} bytes ", bytes.len());
+            Sha256::digest(bytes).iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+            text
         }
     }
 }

@@ -147,8 +147,14 @@ time.sleep(1000)
         python(
             "faulthandler and crashes",
             r#"
-for crash in ("faulthandler._sigsegv()", "faulthandler._sigfpe()", "faulthandler._sigabrt()", "faulthandler._fatal_error_c_thread()", "faulthandler._stack_overflow()", "import ctypes; ctypes.string_at(1)", "import os; os.abort()", "1/0", "raise SystemExit(300)"):
-    done = subprocess.run(["python3", "-X", "faulthandler", "-c", f"import faulthandler, resource; resource.setrlimit(4, (0, 0)); {crash}"], capture_output=True, text=True)
+crashes = [
+    "faulthandler._sigsegv()", "faulthandler._sigfpe()", "faulthandler._sigabrt()",
+    "faulthandler._fatal_error_c_thread()", "faulthandler._stack_overflow()",
+    "import ctypes; ctypes.string_at(1)", "import os; os.abort()", "1/0", "raise SystemExit(300)",
+]
+for crash in crashes:
+    program = f"import faulthandler, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); {crash}"
+    done = subprocess.run(["python3", "-X", "faulthandler", "-c", program], capture_output=True, text=True)
     print(crash, done.returncode, done.stderr.splitlines()[:1])
 "#,
             "Fatal Python error: Segmentation fault",

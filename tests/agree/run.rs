@@ -171,7 +171,6 @@ enum Stream {
 fn run(case: &Case, place: &Place, traced: bool) -> Result<Ran, String> {
     place.set_up(case);
     let host = place.host();
-    // A command that does not name its place is traced as a whole.
     let words: Vec<String> =
         if traced { host.iter().cloned().chain(case.command.iter().cloned()).collect() } else { case.command.clone() };
     let mut running = Running::start(place.command(&words), place, case)?;

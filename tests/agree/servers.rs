@@ -122,7 +122,9 @@ def start():
     if pid == 0:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(15))
         with Server("socket", Handler) as server:
-            open("up", "w").close(); server.serve_forever()
+            open("up", "w").close()
+            try: server.serve_forever()
+            except KeyboardInterrupt: os._exit(2)
     until(lambda: os.path.exists("up")); os.unlink("up")
     return pid
 for way in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):

@@ -148,7 +148,10 @@ END
         ),
         bash(
             "five hundred short processes",
-            "for i in {1..250}; do /bin/true || echo failed; (exit $((i % 256))); [ $? = $((i % 256)) ] || echo bad; done; echo done",
+            r#"
+            for i in {1..250}; do /bin/true || echo failed
+            (exit $((i % 256))); [ $? = $((i % 256)) ] || echo bad; done; echo done
+            "#,
             "done",
         ),
         sh(

@@ -9,17 +9,22 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 /// Makes `command` start in a session of its own without a terminal. (Not by
-/// posix_spawn, then, with which glibc leaves its own two signals ignored.)
+/// `posix_spawn`, then, with which glibc leaves its own two signals ignored.)
 pub fn detach(command: &mut Command) {
-    let session = || {
-        // SAFETY: a system call without arguments, allowed between fork and exec.
-        if unsafe { libc::setsid() } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    };
-    // SAFETY: as above.
+    // SAFETY: it makes system calls only, allowed between fork and exec.
     unsafe { command.pre_exec(session) };
+}
+
+/// A new session, whose programs leave no cores unless they ask for them.
+fn session() -> io::Result<()> {
+    let mut cores = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: system calls on numbers and live memory.
+    let done = unsafe {
+        let read = libc::getrlimit(libc::RLIMIT_CORE, &raw mut cores);
+        cores.rlim_cur = 0;
+        read == 0 && libc::setrlimit(libc::RLIMIT_CORE, &raw const cores) == 0 && libc::setsid() >= 0
+    };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Makes `command` start in a session of its own at a new terminal; gives the
@@ -51,14 +56,12 @@ pub fn attach(command: &mut Command) -> io::Result<File> {
     // SAFETY: reads the structure.
     unsafe { libc::ioctl(inner.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
     command.stdin(inner.try_clone()?).stdout(inner.try_clone()?).stderr(inner);
-    let session = || {
-        // SAFETY: system calls on numbers, allowed between fork and exec.
-        if unsafe { libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 } {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+    let at_terminal = || {
+        session()?;
+        // SAFETY: a system call on numbers.
+        if unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
-    // SAFETY: as above.
-    unsafe { command.pre_exec(session) };
+    // SAFETY: system calls only, allowed between fork and exec.
+    unsafe { command.pre_exec(at_terminal) };
     Ok(outer)
 }

@@ -100,7 +100,14 @@ pub fn cases() -> Vec<Case> {
             "SCHED_BATCH",
         )
         .needs(&["chrt", "taskset"]),
-        sh("env", "env -i A=b sh -c 'env | sort'; env -u HOME sh -c 'echo ${HOME-none}'; env -C tmp pwd; env -S 'echo a b'; env --default-signal=PIPE sh -c 'yes | head -n 1'", "A=b"),
+        sh(
+            "env",
+            r#"
+            env -i A=b sh -c 'env | sort'; env -u HOME sh -c 'echo ${HOME-none}'
+            env -C tmp pwd; env -S 'echo a b'; env --default-signal=PIPE sh -c 'yes | head -n 1'
+            "#,
+            "A=b",
+        ),
         sh(
             "flock",
             r#"
@@ -127,10 +134,31 @@ pub fn cases() -> Vec<Case> {
             "#,
             "141 0",
         ),
-        sh("dd", "dd if=/dev/zero bs=1000 count=1234 status=none | dd of=out bs=4096 iflag=fullblock 2>&1 | head -n 2; dd if=out bs=1 skip=1233999 status=none | od -c; dd if=missing", "301+1 records in").status(1),
-        sh("dd tells how far it is when asked by a signal", "mkfifo pipe; dd if=pipe of=/dev/null bs=512 2>&1 & exec 3> pipe; echo $! > pid; echo 12345678 >&3; echo ready; wait $! 2> /dev/null; echo $?", "ready")
-            .steps(&[Expect("ready"), Asleep("dd"), Send(To::Pid, libc::SIGUSR1), Expect("B/s\n"), Send(To::Pid, libc::SIGTERM)])
-            .normal(normal::speeds),
+        sh(
+            "dd",
+            r#"
+            dd if=/dev/zero bs=1000 count=1234 status=none | dd of=out bs=4096 iflag=fullblock 2>&1 | head -n 2
+            dd if=out bs=1 skip=1233999 status=none | od -c; dd if=missing
+            "#,
+            "301+1 records in",
+        )
+        .status(1),
+        sh(
+            "dd tells how far it is when asked by a signal",
+            r#"
+            mkfifo pipe; dd if=pipe of=/dev/null bs=512 2>&1 & exec 3> pipe; echo $! > pid; echo 12345678 >&3
+            echo ready; wait $! 2> /dev/null; echo $?
+            "#,
+            "ready",
+        )
+        .steps(&[
+            Expect("ready"),
+            Asleep("dd"),
+            Send(To::Pid, libc::SIGUSR1),
+            Expect("B/s\n"),
+            Send(To::Pid, libc::SIGTERM),
+        ])
+        .normal(normal::speeds),
         sh(
             "tar, gzip and cp",
             r#"
@@ -155,7 +183,10 @@ pub fn cases() -> Vec<Case> {
         ),
         sh(
             "sort with little memory",
-            "seq 200000 | awk '{print $1 % 7919, $1}' | sort -S 1M -T tmp --parallel=2 | md5sum; sort missing; echo $?; seq 3 | sort -o out; cat out; ls tmp | wc -l",
+            r#"
+            seq 200000 | awk '{print $1 % 7919, $1}' | sort -S 1M -T tmp --parallel=2 | md5sum
+            sort missing; echo $?; seq 3 | sort -o out; cat out; ls tmp | wc -l
+            "#,
             "2\n",
         ),
         sh(
@@ -179,10 +210,24 @@ a newline"; chmod u+s,g+s f0; install -m 711 f0 installed; mktemp -u XXXX | wc -
             "#,
             "dangling",
         ),
-        sh("inotify by tail -f", "mkfifo never; : > log; tail -n +1 -f log & echo $! > pid; for n in 1 2 3; do echo line $n >> log; done; wait 2> /dev/null; echo $?", "line 3")
-            .steps(&[Expect("line 3"), Send(To::Pid, libc::SIGTERM)]),
+        sh(
+            "inotify by tail -f",
+            r#"
+            mkfifo never; : > log; tail -n +1 -f log & echo $! > pid; for n in 1 2 3; do echo line $n >> log
+            done; wait 2> /dev/null; echo $?
+            "#,
+            "line 3",
+        )
+        .steps(&[Expect("line 3"), Send(To::Pid, libc::SIGTERM)]),
         bash("times and time", "times | tr -d 0-9; { time -p true; } 2>&1 | tr -d 0-9", "m.s m.s"),
-        sh("mkfifo and many writers", "mkfifo p; (sort -n p | uniq -c | awk '$1 != 8' | wc -l) & exec 3> p; for n in 1 2 3 4 5 6 7 8; do seq 1000 >&3 & done; exec 3>&-; wait", "0"),
+        sh(
+            "mkfifo and many writers",
+            r#"
+            mkfifo p; (sort -n p | uniq -c | awk '$1 != 8' | wc -l) & exec 3> p
+            for n in 1 2 3 4 5 6 7 8; do seq 1000 >&3 & done; exec 3>&-; wait
+            "#,
+            "0",
+        ),
         command("yes to a closed pipe", &["bash", "-c", "yes | true; echo ${PIPESTATUS[0]}"], "141"),
         command("perl: signals, fork, sockets", &["perl", "-e", PERL], "alarm").status(21).needs(&["perl"]),
         python(

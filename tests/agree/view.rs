@@ -8,14 +8,22 @@ pub fn cases() -> Vec<Case> {
         sh("environment", "env | sort; tr '\\0' '\\n' < /proc/self/environ | sort", "TZ=UTC"),
         sh(
             "descriptors",
-            "for fd in /proc/self/fd/*; do readlink $fd | sed 's/[0-9]\\{4,\\}/N/g'; done; cat /proc/self/fdinfo/0 | head -n 2; python3 -c 'import os; print(sorted(os.listdir(\"/proc/self/fd\")), os.open(\"/\", 0))'; ls /proc/self/task | wc -l",
+            r#"
+            for fd in /proc/self/fd/*; do readlink $fd | sed 's/[0-9]\{4,\}/N/g'
+            done; cat /proc/self/fdinfo/0 | head -n 2
+            python3 -c 'import os; print(sorted(os.listdir("/proc/self/fd")), os.open("/", 0))'
+            ls /proc/self/task | wc -l
+            "#,
             "'0', '1', ",
         ),
         // TracerPid and Seccomp are what tracing and filtering are; without
         // CAP_SYS_ADMIN a filter needs no_new_privs.
         sh(
             "status of a process",
-            "grep -Ev '^(Pid|Tgid|Ngid|PPid|TracerPid|NSpid|NStgid|NSpgid|NSsid|Vm|Rss|SigQ|Seccomp|.*ctxt|Hugetlb)' /proc/self/status; grep -c . /proc/self/status",
+            r#"
+            grep -Ev '^(Pid|Tgid|Ngid|PPid|TracerPid|NSpid|NStgid|NSpgid|NSsid|Vm|Rss|SigQ|Seccomp|.*ctxt|Hugetlb)' /proc/self/status
+            grep -c . /proc/self/status
+            "#,
             "SigCgt",
         )
         .documented(|text| {
@@ -23,7 +31,10 @@ pub fn cases() -> Vec<Case> {
         }),
         sh(
             "that it is traced",
-            "[ $(grep TracerPid /proc/self/status | cut -f 2) = 0 ] && echo not traced || echo traced; grep '^Seccomp' /proc/self/status",
+            r#"
+            [ $(grep TracerPid /proc/self/status | cut -f 2) = 0 ] && echo not traced || echo traced
+            grep '^Seccomp' /proc/self/status
+            "#,
             "not traced",
         )
         .documented(|text| {
@@ -126,7 +137,9 @@ child(resource.RLIMIT_NOFILE, 3, lambda: open("/"))
         ),
         sh(
             "what its children cost",
-            "python3 -c 'import resource, subprocess; subprocess.run([\"python3\", \"-c\", \"sum(range(3000000))\"]); u = resource.getrusage(resource.RUSAGE_CHILDREN); print(u.ru_utime > 0.01, u.ru_maxrss > 5000, u.ru_nswap)'",
+            r#"
+            python3 -c 'import resource, subprocess; subprocess.run(["python3", "-c", "sum(range(3000000))"]); u = resource.getrusage(resource.RUSAGE_CHILDREN); print(u.ru_utime > 0.01, u.ru_maxrss > 5000, u.ru_nswap)'
+            "#,
             "True True 0",
         ),
         python(

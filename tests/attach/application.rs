@@ -107,9 +107,21 @@ impl Application {
             errors: lines(child.stderr.take().unwrap()),
             child,
         };
-        let first = application.answer("its start");
-        assert_eq!(first, "ready", "{}", application.said());
+        application.is_ready();
         application
+    }
+
+    /// Waits until it says so.
+    #[track_caller]
+    pub(crate) fn is_ready(&self) {
+        let first = self.answer("its start");
+        assert_eq!(first, "ready", "{}", self.said());
+    }
+
+    /// Waits for what it says at its end.
+    #[track_caller]
+    pub(crate) fn last_words(&self) -> String {
+        self.answer("its end")
     }
 
     /// The answer to a request.
@@ -145,7 +157,7 @@ impl Application {
         process::of_threads(self.pid, "Name").len()
     }
 
-    /// Waits until nobody traces any thread of its processes.
+    /// Nobody traces any thread of its processes, and none is stopped.
     #[track_caller]
     pub(crate) fn is_left_alone(&mut self) {
         for pid in self.pids() {
@@ -171,6 +183,11 @@ impl Application {
         let status = self.status();
         assert_eq!(status.code(), Some(ENDED), "{status}: {}", self.said());
         assert_eq!(self.said(), "");
+    }
+
+    /// Ends its input, and so itself: for one whose parent is no more.
+    pub(crate) fn end_input(&mut self) {
+        drop(self.requests.take());
     }
 
     /// Its status, once it has ended.

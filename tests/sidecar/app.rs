@@ -148,13 +148,11 @@ fn surprise(what: &str) -> ! {
     unsafe { libc::_exit(SURPRISED) }
 }
 
-/// One line each way. A client that goes away is its own affair.
+/// One line each way.
 fn answer(stream: UnixStream) {
     stream.set_nonblocking(false).unwrap();
     let mut line = String::new();
-    if BufReader::new(&stream).read_line(&mut line).is_err() {
-        return;
-    }
+    BufReader::new(&stream).read_line(&mut line).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
     let answer = match words[..] {
         ["open", path] => open(path),
@@ -172,7 +170,11 @@ fn answer(stream: UnixStream) {
         ["pid"] => std::process::id().to_string(),
         _ => format!("no such request: {words:?}"),
     };
-    let _ = writeln!(&stream, "{answer}");
+    // A client that went away is its own affair.
+    match writeln!(&stream, "{answer}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => panic!("answering: {error}"),
+        _ => {}
+    }
 }
 
 fn open(path: &str) -> String {

@@ -151,6 +151,26 @@ impl Application {
     }
 }
 
+impl Drop for Application {
+    /// Tells a failed test's reader how the processes ended that nobody has
+    /// waited for yet.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let first = self.container.pid.to_string();
+        for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
+            // `PID (NAME) STATE PARENT …`, and a wait status at the end.
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let Some((process, rest)) = stat.rsplit_once(") ") else { continue };
+            let fields: Vec<&str> = rest.split_whitespace().collect();
+            if process.starts_with(&format!("{first} (")) || fields.get(1) == Some(&first.as_str()) {
+                eprintln!("{process}): state {}, wait status {}", fields[0], fields.last().unwrap_or(&""));
+            }
+        }
+    }
+}
+
 /// A client at work.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,

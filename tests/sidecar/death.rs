@@ -76,7 +76,16 @@ fn the_sidecars_container_is_killed() {
 /// The host alone, ninety times in one container of a sidecar's shape.
 #[test]
 fn the_host_is_killed_at_any_point() {
-    const ROUNDS: usize = 90;
+    killed_at_any_point(90, &[], &ANSWERS);
+}
+
+/// In monitor mode no call is changed, so that there is less to go wrong.
+#[test]
+fn the_host_is_killed_while_it_only_watches() {
+    killed_at_any_point(30, &["--mode", "sensitive-files=monitor"], &["ok"]);
+}
+
+fn killed_at_any_point(rounds: usize, mode: &[&str], answers: &'static [&'static str]) {
     // Starts the host when told to, one after the other.
     const AGAIN: &str = r#"
         n=0
@@ -88,14 +97,14 @@ fn the_host_is_killed_at_any_point() {
     let podman = Podman::shared();
     let pod = Pod::start(&podman);
     let application = Application::start(&podman, &[&pod.option(), "--user", "1000:1000"], MANY);
-    let arguments = [&["/busybox", "sh", "-c", AGAIN, "again", "attach"][..], &LIVES_ON, &DENY].concat();
+    let arguments = [&["/busybox", "sh", "-c", AGAIN, "again", "attach"][..], &LIVES_ON, &DENY, mode].concat();
     let options = [&pod.option(), "--cap-drop=ALL", "--cap-add=SYS_PTRACE"];
     let shell = podman.start("tracegate-shell", &options, &arguments);
-    let load = [application.load(&REQUESTS, &ANSWERS), application.load(&REQUESTS, &ANSWERS)];
+    let load = [application.load(&REQUESTS, answers), application.load(&REQUESTS, answers)];
     let mut moments = Moments::new();
     // How long it takes to attach; measured by each round that lasts so long.
     let mut attaching = Duration::from_millis(200);
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         let before = tracer::attachments(&shell);
         std::fs::write(shell.shared(&format!("go.{round}")), "").unwrap();
         let host = wait_for("the host starts", || child_named("host", shell.pid));
@@ -126,7 +135,7 @@ fn the_host_is_killed_at_any_point() {
         }
     }
     let attached = tracer::attachments(&shell);
-    assert!(attached >= ROUNDS / 3, "only {attached} attached");
+    assert!(attached >= rounds / 3, "only {attached} attached");
     for client in load {
         assert!(client.finish() > 0);
     }
