@@ -13,7 +13,9 @@ use crate::tracer::Tracer;
 #[test]
 fn attached_and_killed() {
     let files = Files::new();
-    for (choice, lives) in [(&[][..], true), (&["--on-host-death", "continue"], true), (&["--on-host-death", "kill"], false)] {
+    for (choice, lives) in
+        [(&[][..], true), (&["--on-host-death", "continue"], true), (&["--on-host-death", "kill"], false)]
+    {
         let mut application = Application::start("fifty");
         let pids = application.pids();
         let options = [&choice.iter().map(ToString::to_string).collect::<Vec<_>>()[..], &files.deny()].concat();
@@ -169,7 +171,12 @@ fn no_guardian_stays_without_need() {
     let files = Files::new();
     let token = token();
     let (alerts, program) = (files.at("alerts"), program());
-    for command in [vec!["true"], vec!["sh", "-c", "exit 3"], vec!["/no/such/program"], vec![program.to_str().unwrap(), "short", files.path().to_str().unwrap()]] {
+    for command in [
+        vec!["true"],
+        vec!["sh", "-c", "exit 3"],
+        vec!["/no/such/program"],
+        vec![program.to_str().unwrap(), "short", files.path().to_str().unwrap()],
+    ] {
         // The guardian has its host's command line.
         let name = format!("again={token}");
         let status = Command::new(HOST)

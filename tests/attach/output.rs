@@ -73,7 +73,8 @@ fn alerts_go_where_they_are_wanted() {
     host.leave(Signal::SIGTERM);
     let said = host.rest();
     assert_eq!(said.len(), 3, "{said:?}");
-    let alert: serde_json::Value = serde_json::from_str(said.iter().find(|line| line.starts_with('{')).unwrap()).unwrap();
+    let alert: serde_json::Value =
+        serde_json::from_str(said.iter().find(|line| line.starts_with('{')).unwrap()).unwrap();
     assert_eq!(alert["pid"], application.pid);
     application.ends_well();
 }

@@ -301,6 +301,9 @@ fn a_descendant_that_is_traced_already() {
     application.ends_well();
 }
 
+/// A selector beside a process that is named already.
+const CONFLICT: &str = "error: the argument '--pid <PID>' cannot be used with";
+
 #[test]
 fn command_lines_that_make_no_sense() {
     let range =
@@ -315,20 +318,11 @@ fn command_lines_that_make_no_sense() {
         (&[], "error: the following required arguments were not provided:\n  <--pid <PID>|--all>".into()),
         (&["--pid", "1", "--all"], "error: the argument '--pid <PID>' cannot be used with '--all'".into()),
         (&["--name", "x"], "error: the following required arguments were not provided:\n  --all".into()),
-        (&["--pid", "1", "--name", "x"], "error: the following required arguments were not provided:\n  --all".into()),
-        (&["--pid", "1", "--user", "x"], "error: the following required arguments were not provided:\n  --all".into()),
-        (
-            &["--pid", "1", "--container", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
-        (
-            &["--pid", "1", "--command", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
-        (
-            &["--pid", "1", "--scan-interval", "50"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
+        (&["--pid", "1", "--name", "x"], CONFLICT.into()),
+        (&["--pid", "1", "--user", "x"], CONFLICT.into()),
+        (&["--pid", "1", "--container", "x"], CONFLICT.into()),
+        (&["--pid", "1", "--command", "x"], CONFLICT.into()),
+        (&["--pid", "1", "--scan-interval", "50"], CONFLICT.into()),
         (
             &["--all", "--scan-interval", "9"],
             "error: invalid value '9' for '--scan-interval <MS>': 9 is not in 10..=3600000".into(),

@@ -211,7 +211,8 @@ impl Engine<'_> {
 /// see. Clones of it that we cannot see are in another PID namespace above.
 fn is_alone(pid: pid_t) -> bool {
     let others = procfs::processes().into_iter().filter(|other| *other != pid);
-    procfs::threads(pid).len() == 1 && others.into_iter().all(|other| !Shared::by(pid, other).anything() || is_gone(other))
+    procfs::threads(pid).len() == 1
+        && others.into_iter().all(|other| !Shared::by(pid, other).anything() || is_gone(other))
 }
 
 fn is_gone(pid: pid_t) -> bool {
