@@ -317,7 +317,7 @@ fn command_lines_that_make_no_sense() {
         (&["--pid", "1,x"], "error: invalid value 'x' for '--pid <PID>': invalid digit found in string".into()),
         (&[], "error: the following required arguments were not provided:\n  <--pid <PID>|--all>".into()),
         (&["--pid", "1", "--all"], "error: the argument '--pid <PID>' cannot be used with '--all'".into()),
-        (&["--name", "x"], "error: the following required arguments were not provided:\n  --all".into()),
+        (&["--name", "x"], "error: the following required arguments were not provided:".into()),
         (&["--pid", "1", "--name", "x"], CONFLICT.into()),
         (&["--pid", "1", "--user", "x"], CONFLICT.into()),
         (&["--pid", "1", "--container", "x"], CONFLICT.into()),
