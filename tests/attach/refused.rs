@@ -322,25 +322,13 @@ fn command_lines_that_make_no_sense() {
         (&[], "error: the following required arguments were not provided:\n  <--pid <PID>|--all>".into()),
         (&["--pid", "2147483647", "--all"], "error: the argument '--pid <PID>' cannot be used with '--all'".into()),
         (&["--name", "x"], "error: the following required arguments were not provided:\n  <--pid <PID>|--all>".into()),
-        (
-            &["--pid", "2147483647", "--name", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
-        (
-            &["--pid", "2147483647", "--user", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
-        (
-            &["--pid", "2147483647", "--container", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
-        (
-            &["--pid", "2147483647", "--command", "x"],
-            "error: the following required arguments were not provided:\n  --all".into(),
-        ),
+        (&["--pid", "2147483647", "--name", "x"], "error: the argument '--pid <PID>' cannot be used with".into()),
+        (&["--pid", "2147483647", "--user", "x"], "error: the argument '--pid <PID>' cannot be used with".into()),
+        (&["--pid", "2147483647", "--container", "x"], "error: the argument '--pid <PID>' cannot be used with".into()),
+        (&["--pid", "2147483647", "--command", "x"], "error: the argument '--pid <PID>' cannot be used with".into()),
         (
             &["--pid", "2147483647", "--scan-interval", "50"],
-            "error: the following required arguments were not provided:\n  --all".into(),
+            "error: the argument '--pid <PID>' cannot be used with".into(),
         ),
         (
             &["--all", "--scan-interval", "9"],

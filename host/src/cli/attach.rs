@@ -65,23 +65,23 @@ pub(super) struct Targets {
 
     /// With --all: only processes whose executable or command has this name;
     /// * and ? match
-    #[arg(long, value_name = "GLOB", requires = "all")]
+    #[arg(long, value_name = "GLOB", requires = "all", conflicts_with = "pid")]
     name: Option<String>,
 
     /// With --all: only processes of this effective user
-    #[arg(long, value_name = "NAME|UID", requires = "all")]
+    #[arg(long, value_name = "NAME|UID", requires = "all", conflicts_with = "pid")]
     user: Option<String>,
 
     /// With --all: only processes of the container whose id begins so
-    #[arg(long, value_name = "ID", requires = "all")]
+    #[arg(long, value_name = "ID", requires = "all", conflicts_with = "pid")]
     container: Option<String>,
 
     /// With --all: only processes whose arguments, joined by spaces, match
-    #[arg(long, value_name = "GLOB", requires = "all")]
+    #[arg(long, value_name = "GLOB", requires = "all", conflicts_with = "pid")]
     command: Option<String>,
 
     /// With --all: milliseconds between two looks for new processes
-    #[arg(long, value_name = "MS", default_value_t = 500, requires = "all",
+    #[arg(long, value_name = "MS", default_value_t = 500, conflicts_with = "pid",
           value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     scan_interval: u64,
 }

@@ -65,9 +65,12 @@ impl Inbox {
 
     /// All messages there are.
     pub(super) fn take(&self) -> VecDeque<Message> {
-        let taken = std::mem::take(&mut *self.messages());
+        let mut messages = self.messages();
+        if messages.is_empty() {
+            return VecDeque::new();
+        }
         self.changed.notify_all();
-        taken
+        std::mem::take(&mut *messages)
     }
 
     /// Waits for a message; for a tracer that has no task to wait for.

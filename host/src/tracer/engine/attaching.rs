@@ -8,12 +8,14 @@
 
 use std::time::{Duration, Instant};
 
+use bstr::BString;
 use libc::{c_int, pid_t};
 
 use super::{Engine, TraceError};
 use crate::decode::Arch;
 use crate::tracer::procfs::{self, Status};
 use crate::tracer::selection::{self, Selection};
+use crate::tracer::space::{Shared, Space};
 use crate::tracer::stop::Stopped;
 use crate::tracer::task::Task;
 use crate::tracer::{Notice, Skipped, guardian, sys};
@@ -92,6 +94,7 @@ impl Engine<'_> {
             relieve_guardian(pid);
         }
         let (mut seized, mut refused) = (0, None);
+        let exe = if self.processes { procfs::process(pid).exe } else { BString::default() };
         for _ in 0..MOST_PASSES {
             let new: Vec<pid_t> =
                 procfs::threads(pid).into_iter().filter(|tid| !self.tasks.contains_key(tid)).collect();
@@ -104,9 +107,7 @@ impl Engine<'_> {
                         if let Some(sibling) = self.tasks.values().find(|other| other.pid == pid) {
                             task.space = sibling.space.clone();
                         }
-                        if self.processes {
-                            task.exe = procfs::process(pid).exe;
-                        }
+                        task.exe.clone_from(&exe);
                         self.tasks.insert(tid, task);
                         if !self.passing {
                             // If it is gone already, wait says so.
@@ -132,6 +133,11 @@ impl Engine<'_> {
         match refused {
             Some(why) if seized == 0 => Err(why),
             _ => {
+                if let Some(task) = self.tasks.get_mut(&pid).filter(|_| seized == 1 && !self.passing)
+                    && is_alone(pid)
+                {
+                    task.space = Space::fresh();
+                }
                 if self.inject && seized > 0 {
                     self.to_filter.insert(pid);
                 }
@@ -199,6 +205,18 @@ impl Engine<'_> {
         }
         self.go_on(stop, signal);
     }
+}
+
+/// Whether a process with one thread shares nothing with any other that we can
+/// see. Clones of it that we cannot see are in another PID namespace above.
+fn is_alone(pid: pid_t) -> bool {
+    let others = procfs::processes().into_iter().filter(|other| *other != pid);
+    procfs::threads(pid).len() == 1
+        && others.into_iter().all(|other| !Shared::by(pid, other).anything() || is_gone(other))
+}
+
+fn is_gone(pid: pid_t) -> bool {
+    Status::of(pid).is_none_or(|status| status.ended() || status.is_kernel_thread())
 }
 
 /// Asks the guardian of a host that has died to let a process go.

@@ -28,7 +28,8 @@ use crate::tracer::traits::{Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
 impl Engine<'_> {
     /// A call that the filter chose.
     pub(super) fn filtered_call(&mut self, stop: Stopped) {
-        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return self.go_on(stop, 0) };
+        // If something newer has stopped it, wait says so.
+        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return };
         let mark = info.mark.or_else(|| stop.message().ok().map(|message| message as u32));
         if mark != Some(u32::from(MARK)) {
             // A filter of the program's own asked for a tracer. Alone it has
@@ -70,7 +71,8 @@ impl Engine<'_> {
                 self.mend(&stop);
                 self.exit(stop, result);
             }
-            _ => self.go_on(stop, 0),
+            // Something newer has stopped it: wait says so.
+            _ => {}
         }
     }
 
