@@ -112,18 +112,25 @@ fn open(path: &str) -> c_int {
     open_quietly(&CString::new(path).unwrap())
 }
 
+/// Another file was opened, or none, although the call did not fail.
+const WRONG: c_int = libc::EUCLEAN;
+
 /// Without allocating: a forked child may do it.
 fn open_quietly(path: &CString) -> c_int {
     let fd = unsafe { libc::openat(libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if fd == -1 {
         return Errno::last_raw();
     }
+    if fd <= libc::STDERR_FILENO {
+        // Of no file that was opened. What it is belongs to others.
+        return WRONG;
+    }
     // Each file of the tests holds its own name's first letter.
     let expected = path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap()[0];
     let mut byte = 0u8;
     let read = unsafe { libc::read(fd, (&raw mut byte).cast(), 1) };
     unsafe { libc::close(fd) };
-    if read == 1 && byte == expected { 0 } else { libc::EUCLEAN }
+    if read == 1 && byte == expected { 0 } else { WRONG }
 }
 
 fn name(errno: c_int) -> String {

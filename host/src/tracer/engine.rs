@@ -172,6 +172,7 @@ struct Newborn {
 /// it has been killed.
 const UNCLAIMED: Duration = Duration::from_millis(100);
 
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each with its own time")]
 struct Engine<'h> {
     handler: &'h mut dyn Handler,
     tasks: Tasks,

@@ -135,12 +135,10 @@ impl Errand {
 
     /// The next call, after the last one's result; `None` when all is done.
     pub(super) fn next(&mut self, result: i64) -> Option<Chore> {
-        let chore = self.advance(result).unwrap_or_else(|error| {
+        self.advance(result).unwrap_or_else(|error| {
             tracing::debug!("thread {}: {error} after {:?}", self.ids.1, self.step);
-            self.step = Step::Undo;
-            self.undo.pop()
-        });
-        chore
+            self.undo_next()
+        })
     }
 
     fn advance(&mut self, result: i64) -> io::Result<Option<Chore>> {
@@ -183,21 +181,21 @@ impl Errand {
                 if result == -i64::from(libc::EEXIST) && !self.region.is_mapped_in(self.ids.1) =>
             {
                 if !is_leftover(self.ids.1) {
-                    return self.undo_next();
+                    return Ok(self.undo_next());
                 }
                 (Step::Clear, call(libc::SYS_munmap, [BASE, SIZE as u64, 0, 0, 0, 0]))
             }
             Step::Clear => (Step::Map { last: true }, self.map()),
             Step::Map { .. } => match &self.install {
                 Some(install) => (Step::Install { last: false }, install.call()),
-                None => return self.undo_next(),
+                None => return Ok(self.undo_next()),
             },
             Step::Install { last } => {
                 if let Some(install) = &mut self.install {
                     install.result = result;
                 }
                 if last || result != -i64::from(libc::EACCES) {
-                    return self.undo_next();
+                    return Ok(self.undo_next());
                 }
                 (Step::GiveUpPrivileges, call(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as u64, 1, 0, 0, 0, 0]))
             }
@@ -217,9 +215,9 @@ impl Errand {
         call(libc::SYS_mmap, [BASE, SIZE as u64, libc::PROT_READ as u64, flags, self.received, 0])
     }
 
-    fn undo_next(&mut self) -> io::Result<Option<Chore>> {
+    fn undo_next(&mut self) -> Option<Chore> {
         self.step = Step::Undo;
-        Ok(self.undo.pop())
+        self.undo.pop()
     }
 
     /// An `int` of the scratch page.

@@ -119,6 +119,7 @@ pub enum Notice {
 
 /// Who wants a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
 pub struct Interest {
     /// [`Handler::judge`] shall be asked at entry.
     pub judge: bool,

@@ -72,7 +72,7 @@ pub enum Skipped {
 }
 
 impl Skipped {
-    /// Why PTRACE_SEIZE answered `error`.
+    /// Why `PTRACE_SEIZE` answered `error`.
     pub(super) fn why(status: &Status, error: std::io::Error) -> Self {
         match status.tracer {
             0 => Self::Forbidden(error.to_string(), status.pid),

@@ -27,6 +27,7 @@ pub(super) type Tasks = HashMap<pid_t, Task>;
 
 /// One task.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each with its own time")]
 pub(super) struct Task {
     /// Its process.
     pub(super) pid: pid_t,

@@ -84,9 +84,10 @@ impl Traits {
     pub(super) fn of(arch: Arch, nr: u32) -> Self {
         static NATIVE: LazyLock<Vec<Traits>> =
             LazyLock::new(|| (0..HIGHEST_NUMBER).map(|nr| Traits::of_name(Arch::NATIVE.spec(nr).name)).collect());
-        match arch == Arch::NATIVE {
-            true => NATIVE.get(nr as usize).copied().unwrap_or_default(),
-            false => Self::of_name(arch.spec(nr).name),
+        if arch == Arch::NATIVE {
+            NATIVE.get(nr as usize).copied().unwrap_or_default()
+        } else {
+            Self::of_name(arch.spec(nr).name)
         }
     }
 

@@ -111,6 +111,7 @@ impl Registers {
         (self.0.r10, self.0.r8, self.0.r9) = (args[3], args[4], args[5]);
     }
 
+    #[allow(clippy::match_same_arms, reason = "two tables, each in order")]
     fn place(&mut self, index: u8, compat: bool) -> &mut u64 {
         let r = &mut self.0;
         match (compat, index) {

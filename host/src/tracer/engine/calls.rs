@@ -90,10 +90,7 @@ impl Engine<'_> {
         };
         let (nr, mut args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
         let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
-        let stop = match self.keep_children_traced(stop, arch, spec, info) {
-            Some(stop) => stop,
-            None => return,
-        };
+        let Some(stop) = self.keep_children_traced(stop, arch, spec, info) else { return };
         if self.touches_region(tid, traits, &args) {
             return self.refuse(stop, libc::EPERM);
         }

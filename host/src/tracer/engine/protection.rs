@@ -89,11 +89,11 @@ impl Engine<'_> {
         // i386's socketcall has its arguments in memory: no register can
         // point elsewhere.
         let native = call.arch == Arch::NATIVE;
-        if !native && call.arch == Arch::X86 && call.nr != u32::try_from(self.number_of(stop)?).unwrap_or(u32::MAX) {
+        if !native && call.arch == Arch::X86 && call.nr != u32::try_from(Self::number_of(stop)?).unwrap_or(u32::MAX) {
             return Ok(Guarded::Refused);
         }
         if native && call.spec.name == "sendmmsg" {
-            return self.guard_first(stop, call, &region);
+            return Self::guard_first(stop, call, &region);
         }
         let name = |index: usize| substitute(tid, event, call, index);
         let Ok(pins) = pins(call, snapshot, &name) else { return Ok(Guarded::Refused) };
@@ -109,7 +109,7 @@ impl Engine<'_> {
 
     /// Lets a sendmmsg send its first message, if that is still what was
     /// judged.
-    fn guard_first(&mut self, stop: &Stopped, many: &Call, region: &Rc<Region>) -> Asked<Guarded> {
+    fn guard_first(stop: &Stopped, many: &Call, region: &Rc<Region>) -> Asked<Guarded> {
         let memory = TraceeMemory(stop.tid());
         let snapshot = Snapshot::new(&memory);
         let [fd, messages, _, flags, ..] = many.registers;
@@ -145,7 +145,7 @@ impl Engine<'_> {
         Ok(Some(Rc::new(protected)))
     }
 
-    fn number_of(&self, stop: &Stopped) -> Asked<u64> {
+    fn number_of(stop: &Stopped) -> Asked<u64> {
         stop.registers()?.number().ok_or(Gone)
     }
 
@@ -200,12 +200,11 @@ impl Engine<'_> {
             let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
             self.begin(&stop, Errand::new(region, (pid, tid), original, nr, mask).with_filter(slot))
         })();
-        match started {
-            Ok(()) => stop.resume_to_call(0),
-            Err(Gone) => {
-                self.installed(pid, -i64::from(libc::EOPNOTSUPP));
-                self.entry(stop, info);
-            }
+        if started.is_ok() {
+            stop.resume_to_call(0);
+        } else {
+            self.installed(pid, -i64::from(libc::EOPNOTSUPP));
+            self.entry(stop, info);
         }
     }
 
@@ -225,20 +224,17 @@ impl Engine<'_> {
     pub(super) fn on_errand(&mut self, stop: Stopped, reason: Reason, mut errand: Errand) {
         let tid = stop.tid();
         match reason {
-            Reason::Call => match stop.moment(self.task(tid).inside) {
-                Ok(Some(Moment::Exit(result))) => {
-                    self.task(tid).inside = false;
-                    if let Some((nr, args)) = errand.next(result) {
-                        let mut registers = errand.original.clone();
-                        registers.set_call(nr, args);
-                        registers.call_again(nr);
-                        let _gone = stop.set_registers(&registers);
-                    } else {
-                        return self.come_back(stop, errand);
-                    }
+            Reason::Call => {
+                let moment = stop.moment(self.task(tid).inside);
+                self.task(tid).inside = !matches!(moment, Ok(Some(Moment::Exit(_))));
+                if let Ok(Some(Moment::Exit(result))) = moment {
+                    let Some((nr, args)) = errand.next(result) else { return self.come_back(stop, errand) };
+                    let mut registers = errand.original.clone();
+                    registers.set_call(nr, args);
+                    registers.call_again(nr);
+                    let _gone = stop.set_registers(&registers);
                 }
-                _ => self.task(tid).inside = true,
-            },
+            }
             // All that can be blocked is blocked.
             Reason::Signal(signal) => {
                 self.task(tid).errand = Some(errand);
