@@ -4,6 +4,13 @@
 //! The applications are `tests/attach/app.rs`. A host here attaches only to
 //! processes of its own test: by number, or by a word in their command line.
 #![allow(missing_docs, clippy::unwrap_used)]
+#![allow(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::doc_markdown,
+    clippy::format_push_string,
+    clippy::needless_for_each,
+    reason = "tests' prose and small loops"
+)]
 
 #[path = "support/mod.rs"]
 mod support;
