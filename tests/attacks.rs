@@ -4,6 +4,7 @@
 //! Every attack is run alone first, where it has to win: a scenario that
 //! cannot fail proves nothing. `TRACEGATE_ATTEMPTS` is the number of attempts
 //! of each race; the default of 3,000 is for CI, a full run takes 100,000.
+#![allow(clippy::unnecessary_debug_formatting, clippy::needless_for_each, reason = "tests' prose and small loops")]
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "a test")]
 
 #[path = "attacks/blind.rs"]

@@ -4,6 +4,7 @@
 //!
 //! A call that ends early, or any other surprise, ends it with another status:
 //! being attached to and left again must not show.
+#![allow(clippy::needless_for_each, clippy::manual_is_multiple_of, reason = "small loops")]
 #![allow(unsafe_code, missing_docs, clippy::unwrap_used, reason = "raw system calls are the point")]
 
 use std::collections::BTreeMap;

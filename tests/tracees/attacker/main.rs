@@ -1,5 +1,11 @@
 //! Programs that try to get around a denial, in one executable: the first
 //! argument chooses. tests/attacks.rs runs them and says what must come of it.
+#![allow(
+    clippy::cast_ptr_alignment,
+    clippy::doc_markdown,
+    clippy::semicolon_if_nothing_returned,
+    reason = "kernel structures in mapped memory"
+)]
 #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "raw system calls are the point")]
 
 mod abi;
