@@ -63,7 +63,7 @@ fn serve(shape: &str, filter: &str) -> ! {
         "fifty" => fifty(),
         _ => {
             let directory = shape.strip_prefix("openers:").unwrap();
-            (0..4).for_each(|_| open_for_ever(directory));
+            (0..OPENERS).for_each(|thread| open_for_ever(directory, thread));
             Vec::new()
         }
     };
@@ -86,6 +86,9 @@ fn serve(shape: &str, filter: &str) -> ! {
             }
             ["descendants", path] => descendants.open(path),
             ["opened"] => opened(),
+            ["opened-by-each"] => {
+                OPENED.lock().unwrap().iter().map(|own| own.values().sum::<u64>()).min().unwrap().to_string()
+            }
             ["stops-are-expected"] => {
                 STOPS.store(true, Ordering::Relaxed);
                 "ok".to_owned()
@@ -441,16 +444,19 @@ fn open_in_all(workers: &[&Worker], path: &str) -> String {
 
 // --- those that open for ever ----------------------------------------------
 
-static OPENED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+const OPENERS: usize = 4;
+
+/// Answers of each thread, and how many of each.
+static OPENED: Mutex<[BTreeMap<String, u64>; OPENERS]> = Mutex::new([const { BTreeMap::new() }; OPENERS]);
 
 /// A thread that opens `public` and `secret` in turn.
-fn open_for_ever(directory: &str) {
+fn open_for_ever(directory: &str, thread: usize) {
     let paths = ["public", "secret"].map(|file| (file, CString::new(format!("{directory}/{file}")).unwrap()));
     std::thread::spawn(move || {
         loop {
             for (file, path) in &paths {
                 let answer = name(open_quietly(path));
-                *OPENED.lock().unwrap().entry(format!("{file} {answer}")).or_insert(0) += 1;
+                *OPENED.lock().unwrap()[thread].entry(format!("{file} {answer}")).or_insert(0) += 1;
             }
         }
     });
@@ -458,8 +464,11 @@ fn open_for_ever(directory: &str) {
 
 /// What came of it since it was last asked.
 fn opened() -> String {
-    let opened = std::mem::take(&mut *OPENED.lock().unwrap());
-    opened.iter().map(|(answer, count)| format!("{answer} {count}")).collect::<Vec<_>>().join(", ")
+    let mut all = BTreeMap::new();
+    for own in std::mem::take(&mut *OPENED.lock().unwrap()) {
+        own.into_iter().for_each(|(answer, count)| *all.entry(answer).or_insert(0) += count);
+    }
+    all.iter().map(|(answer, count)| format!("{answer} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Executes itself again and again, from the first thread or another, with

@@ -144,9 +144,14 @@ impl Application {
     pub(crate) fn circumstances(&mut self) -> String {
         // Its threads are gone a moment after its output is.
         std::thread::sleep(std::time::Duration::from_millis(100));
-        let [states, tracers] = ["State", "TracerPid"].map(|name| process::of_threads(self.pid, name));
+        let [states, tracers, blocked] =
+            ["State", "TracerPid", "SigBlk"].map(|name| process::of_threads(self.pid, name));
         let status = self.child.try_wait().unwrap();
-        format!("status {status:?}, threads {states:?}, tracers {tracers:?}, said {:?}", self.said())
+        let call = fs::read_to_string(format!("/proc/{}/syscall", self.pid)).unwrap_or_default();
+        format!(
+            "status {status:?}, threads {states:?}, tracers {tracers:?}, blocked signals {blocked:?}, in {call:?}, said {:?}",
+            self.said()
+        )
     }
 
     /// What it said on standard error.
@@ -182,6 +187,29 @@ impl Application {
         assert_eq!(self.ask(&format!("fork {path}")), answer, "in a new process");
         assert_eq!(self.ask(&format!("spawn {path}")), answer, "in a new program");
         assert_eq!(self.ask(&format!("descendants {path}")), format!("{answer} {answer}"), "in older children");
+    }
+
+    /// What the four threads that open files came to since this was asked
+    /// last: kinds of answers, as `public ok`.
+    #[track_caller]
+    pub(crate) fn opened(&mut self) -> Vec<String> {
+        let said = self.ask("opened");
+        said.split(", ").filter_map(|answer| Some(answer.rsplit_once(' ')?.0.to_owned())).collect()
+    }
+
+    /// Waits until each of the four has been judged for a while: what protects
+    /// their arguments is there.
+    #[track_caller]
+    pub(crate) fn is_judged(&mut self) {
+        let wanted = ["public ok".to_owned(), format!("secret {DENIED}")];
+        wait_for("each thread is judged", || {
+            self.opened();
+            wait_for("each thread opens files", || {
+                let least: u64 = self.ask("opened-by-each").parse().unwrap();
+                (least >= 20).then_some(())
+            });
+            (self.opened() == wanted).then_some(())
+        });
     }
 
     /// The end of its input is its end, with a status of its own.

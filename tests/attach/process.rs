@@ -73,13 +73,18 @@ pub(crate) fn send(pid: i32, signal: Signal) {
 /// The guardian that has taken a process over, once it has.
 #[track_caller]
 pub(crate) fn guardian_of(pid: i32, host: i32) -> i32 {
-    let guardian = wait_for("a guardian traces every thread", || {
+    let since = Instant::now();
+    loop {
         let tracers = of_threads(pid, "TracerPid");
-        let first: i32 = tracers.first()?.parse().ok()?;
-        (first != 0 && first != host && tracers.iter().all(|tracer| *tracer == tracers[0])).then_some(first)
-    });
-    assert_eq!(field(guardian, "Name").as_deref(), Some("tracegate-guard"));
-    guardian
+        let first: i32 = tracers.first().and_then(|tracer| tracer.parse().ok()).unwrap_or(0);
+        if first != 0 && first != host && tracers.iter().all(|tracer| *tracer == tracers[0]) {
+            assert_eq!(field(first, "Name").as_deref(), Some("tracegate-guard"));
+            return first;
+        }
+        let states = of_threads(pid, "State");
+        assert!(since.elapsed() < PATIENCE, "no guardian of {pid} has every thread: {tracers:?}, {states:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Guardians that some host left behind: those that hold what `marked` names

@@ -23,21 +23,12 @@ impl Pauses {
     }
 }
 
-/// What four threads that open the two files came to: names of answers, as
-/// `public ok`. Something must have been opened.
-#[track_caller]
-fn answers(application: &mut Application) -> Vec<String> {
-    let said = application.ask("opened");
-    let answers = said.split(", ").filter_map(|answer| Some(answer.rsplit_once(' ')?.0.to_owned()));
-    answers.collect()
-}
-
 /// Waits until the threads get this answer, and gives all that came before.
 #[track_caller]
 fn until_all_say(application: &mut Application, wanted: &[&str]) -> Vec<String> {
     let mut before = Vec::new();
     wait_for(&format!("just {wanted:?}"), || {
-        let said = answers(application);
+        let said = application.opened();
         if said == wanted {
             return Some(());
         }
@@ -96,7 +87,7 @@ fn killed_at_any_point() {
     let mut cut_short = 0;
     for round in 0..40 {
         let mut host = Tracer::attach_to(application.pid, &files.deny());
-        until_all_say(&mut application, JUDGED);
+        application.is_judged();
         pauses.pause(Duration::from_millis(20));
         host.kill();
         wait_for("it is free", || of_threads(application.pid, "TracerPid").iter().all(|t| t == "0").then_some(()));

@@ -49,7 +49,6 @@ type Row = (&'static [&'static str], &'static [&'static str]);
 const SIGNALS: &[Row] = &[
     (&["kill"], &["EPERM"]),
     (&["kill", "19"], &["EPERM"]),
-    (&["kill", "15"], &["EPERM"]),
     (&["kill", "11"], &["EPERM"]),
     (&["kill-upper-half"], &["EPERM"]),
     (&["kill-by-thread-id"], &["EPERM"]),
