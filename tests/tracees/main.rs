@@ -35,8 +35,8 @@ fn main() {
         ["starve-host", path] => {
             let few = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
             let host = unsafe { libc::getppid() };
-            check(unsafe { libc::prlimit(host, libc::RLIMIT_NOFILE, &raw const few, std::ptr::null_mut()) }.into())
-                .unwrap();
+            // Refused by a host that protects itself.
+            unsafe { libc::prlimit(host, libc::RLIMIT_NOFILE, &raw const few, std::ptr::null_mut()) };
             say(open(libc::AT_FDCWD, path, libc::O_RDONLY));
         }
         ["creat", path] => say(file(unsafe { libc::creat(c(path).as_ptr(), 0o600) })),
