@@ -66,7 +66,9 @@ fn serve(directory: &str, processes: usize, threads: usize) {
     let listener = Arc::new(UnixListener::bind(format!("{directory}/socket")).unwrap());
     listener.set_nonblocking(true).unwrap();
     open_to_all(&format!("{directory}/socket"));
-    let beats = Arc::new(File::create(format!("{directory}/beats")).unwrap());
+    let mut options = File::options();
+    let beats = options.read(true).write(true).create(true).truncate(true).open(format!("{directory}/beats"));
+    let beats = Arc::new(beats.unwrap());
     unsafe { libc::signal(libc::SIGTERM, stop as *const () as libc::sighandler_t) };
     let mut children = Vec::new();
     for process in 1..processes {
@@ -87,7 +89,13 @@ fn serve(directory: &str, processes: usize, threads: usize) {
     std::process::exit(STOPPED);
 }
 
+/// A further process. Its threads start after the first one's: by then the
+/// two address spaces may differ in what a tracer has put there.
 fn work(listener: &Arc<UnixListener>, beats: &Arc<File>, process: usize, threads: usize) -> ! {
+    let mut first = [0; 8];
+    while beats.read_exact_at(&mut first, 8).is_err() || first == [0; 8] {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     work_until_stopped(listener, beats, process, threads);
     std::process::exit(STOPPED);
 }

@@ -55,7 +55,8 @@ impl Application {
         let application = Self { container, beating: shape.processes * (shape.threads + 1) };
         // All threads, so that nobody attaches to half an application.
         wait_for("all threads of the application run", || {
-            assert!(application.container.lives(), "the application ended: {}", application.container.stderr());
+            let said = application.container.stderr();
+            assert!(application.container.lives() && !said.contains("application: "), "the application ended: {said}");
             let beats = application.beats();
             (beats.len() == application.beating && !beats.contains(&0)).then_some(())
         });
