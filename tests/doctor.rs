@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::{Value as Json, json};
-use support::{HOST, Outcome, run_limited};
+use support::{HOST, Outcome, run_limited, within};
 
 /// A report as JSON, and the exit status.
 struct Report {
@@ -439,14 +439,8 @@ fn field(pid: u32, key: &str) -> String {
 }
 
 #[track_caller]
-fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..4000 {
-        if let Some(found) = condition() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("{what} did not happen within 20 s");
+fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(20), what, condition)
 }
 
 fn all_pids() -> Vec<u32> {

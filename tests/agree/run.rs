@@ -80,15 +80,10 @@ impl Place {
             ("PYTHONHASHSEED", "0"),
             ("PYTHONDONTWRITEBYTECODE", "1"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
-            ("GIT_AUTHOR_NAME", "A"),
-            ("GIT_AUTHOR_EMAIL", "a@example.org"),
-            ("GIT_AUTHOR_DATE", "1700000000 +0000"),
-            ("GIT_COMMITTER_NAME", "A"),
-            ("GIT_COMMITTER_EMAIL", "a@example.org"),
-            ("GIT_COMMITTER_DATE", "1700000000 +0000"),
             // Where the host keeps compiled plugins: not among the program's files.
             ("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")),
         ]);
+        command.envs(crate::support::GIT_IDENTITY);
         command.env("HOME", self.work().join("home")).env("TMPDIR", self.work().join("tmp"));
         command
     }

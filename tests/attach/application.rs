@@ -8,8 +8,11 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
+use nix::sys::signal::Signal;
+
 use crate::process::{self, PATIENCE, is_free, wait_for};
 use crate::support;
+use crate::tracer::Tracer;
 
 /// Its status when its input ends.
 pub(crate) const ENDED: i32 = 7;
@@ -219,6 +222,15 @@ impl Application {
         let status = self.status();
         assert_eq!(status.code(), Some(ENDED), "{status}: {}", self.said());
         assert_eq!(self.said(), "");
+    }
+
+    /// Its host leaves; it goes on, may open what was denied, and ends well.
+    #[track_caller]
+    pub(crate) fn goes_on_without(mut self, host: &mut Tracer, secret: &str) {
+        host.leave(Signal::SIGTERM);
+        self.opens(secret, "ok");
+        self.is_left_alone();
+        self.ends_well();
     }
 
     /// Ends its input, and so itself: for one whose parent is no more.

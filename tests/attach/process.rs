@@ -11,15 +11,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `find` finds something.
 #[track_caller]
-pub(crate) fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(found) = find() {
-            return found;
-        }
-        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+pub(crate) fn wait_for<T>(what: &str, find: impl FnMut() -> Option<T>) -> T {
+    crate::support::within(PATIENCE, what, find)
 }
 
 /// A field of `/proc/PID/status` (or of a thread, by `PID/task/TID`).

@@ -225,10 +225,7 @@ fn nobody_attaches_to_its_own() {
     assert_eq!(host.until("attached to "), "3 processes (52 threads)");
     application.opens(&files.at("secret"), DENIED);
     application.opens(&files.at("public"), "ok");
-    host.leave(Signal::SIGTERM);
-    application.opens(&files.at("secret"), "ok");
-    application.is_left_alone();
-    application.ends_well();
+    application.goes_on_without(&mut host, &files.at("secret"));
 }
 
 #[test]
@@ -245,10 +242,7 @@ fn a_process_in_another_user_namespace() {
     assert_eq!(host.read, ["host: attached to 3 processes (52 threads)"]);
     application.opens(&files.at("secret"), DENIED);
     application.opens(&files.at("public"), "ok");
-    host.leave(Signal::SIGTERM);
-    application.opens(&files.at("secret"), "ok");
-    application.is_left_alone();
-    application.ends_well();
+    application.goes_on_without(&mut host, &files.at("secret"));
 }
 
 /// The good ones are attached to, whatever their place in the list.
@@ -270,10 +264,7 @@ fn good_and_bad_ones() {
         ]
     );
     application.opens(&files.at("secret"), DENIED);
-    host.leave(Signal::SIGTERM);
-    application.opens(&files.at("secret"), "ok");
-    application.is_left_alone();
-    application.ends_well();
+    application.goes_on_without(&mut host, &files.at("secret"));
 }
 
 /// A descendant that somebody else traces is left to them.

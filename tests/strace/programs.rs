@@ -90,13 +90,8 @@ impl Place {
             ("GIT_CONFIG_VALUE_2", "false"),
             ("GIT_CONFIG_KEY_3", "safe.directory"),
             ("GIT_CONFIG_VALUE_3", "*"),
-            ("GIT_AUTHOR_NAME", "A"),
-            ("GIT_AUTHOR_EMAIL", "a@example.org"),
-            ("GIT_AUTHOR_DATE", "1700000000 +0000"),
-            ("GIT_COMMITTER_NAME", "A"),
-            ("GIT_COMMITTER_EMAIL", "a@example.org"),
-            ("GIT_COMMITTER_DATE", "1700000000 +0000"),
         ]);
+        command.envs(crate::support::GIT_IDENTITY);
         // So that PATHs are as long for both tracers and gcc's files are where `RANDOM_NAMES` looks.
         command.env("HOME", self.root.path()).env("TMPDIR", self.root.path().join("work/tmp"));
         command

@@ -117,6 +117,28 @@ impl Outcome {
     }
 }
 
+/// What `find` finds, asked again and again until it does. Fails after `limit`.
+pub fn within<T>(limit: Duration, what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = find() {
+            return found;
+        }
+        assert!(since.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Who commits, and when: the same in each run.
+pub const GIT_IDENTITY: [(&str, &str); 6] = [
+    ("GIT_AUTHOR_NAME", "A"),
+    ("GIT_AUTHOR_EMAIL", "a@example.org"),
+    ("GIT_AUTHOR_DATE", "1700000000 +0000"),
+    ("GIT_COMMITTER_NAME", "A"),
+    ("GIT_COMMITTER_EMAIL", "a@example.org"),
+    ("GIT_COMMITTER_DATE", "1700000000 +0000"),
+];
+
 /// Every line must be an object by itself.
 pub fn read_alerts(path: &Path) -> Vec<Json> {
     let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::fail;
+use super::{Format, fail};
 use crate::doctor::{self, Work};
 
 /// Tell what this environment allows (ptrace, seccomp, capabilities,
@@ -28,12 +28,6 @@ pub(super) struct Doctor {
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub(super) fn run(args: &Doctor) -> ExitCode {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::Format;
 use super::plugins::runtime;
 use crate::plugin::{self, Metering};
 use crate::source::PluginRef;
@@ -20,12 +21,6 @@ pub(super) struct InspectPlugin {
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {

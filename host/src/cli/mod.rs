@@ -85,6 +85,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// How a command shows its result.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
 fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use libc::pid_t;
 
+use crate::tracer;
+
 /// `PF_KTHREAD` in field 9 of `/proc/PID/stat` (`include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
@@ -110,19 +112,7 @@ pub(super) fn printable(text: &str) -> String {
 
 /// The processes that this procfs shows.
 pub(super) fn processes() -> Vec<Process> {
-    let mut all: Vec<Process> = numbers("/proc").into_iter().filter_map(Process::of).collect();
-    all.sort_by_key(|process| process.pid);
-    all
-}
-
-/// The threads of a process.
-pub(super) fn threads(pid: pid_t) -> Vec<pid_t> {
-    numbers(&format!("/proc/{pid}/task"))
-}
-
-fn numbers(directory: &str) -> Vec<pid_t> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    tracer::process_ids().into_iter().filter_map(Process::of).collect()
 }
 
 /// A link in `/proc/PID`. None where `PTRACE_MODE_READ` is refused.
@@ -147,28 +137,6 @@ pub(super) fn file(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-/// The container's id in a process's cgroup: 64 hexadecimal digits (Docker,
-/// containerd, podman), or an ECS task's `HEX32-DIGITS`.
-pub(super) fn container(pid: pid_t) -> Option<String> {
-    container_in(&file(&format!("/proc/{pid}/cgroup"))?)
-}
-
-fn container_in(cgroup: &str) -> Option<String> {
-    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_id = |word: &&str| match word.split_once('-') {
-        None => word.len() == 64 && hex(word),
-        Some((task, index)) => task.len() == 32 && hex(task) && digits(index),
-    };
-    let parts = cgroup.lines().flat_map(|line| line.rsplit('/'));
-    let words = parts.flat_map(|part| {
-        let scope = part.strip_suffix(".scope").unwrap_or(part);
-        // `docker-ID.scope`, `cri-containerd-ID.scope`.
-        [part, scope.rsplit('-').next().unwrap_or(scope)]
-    });
-    words.into_iter().find(is_id).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,20 +155,5 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         assert_eq!(flags(b"7 (a) (b c) S 1 7 7 0 -1 4194560 1 2"), Some(4_194_560));
         assert_eq!(flags(b"7 (a"), None);
-    }
-
-    #[test]
-    fn containers_are_found_by_their_id() {
-        let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-        let ecs = "0123456789abcdef0123456789abcdef-1234567890";
-        for (line, expected) in [
-            (format!("0::/system.slice/docker-{id}.scope"), Some(id)),
-            (format!("0::/kubepods.slice/pod1/cri-containerd-{id}.scope/app"), Some(id)),
-            (format!("12:cpu:/docker/{id}"), Some(id)),
-            (format!("0::/ecs/0123456789abcdef0123456789abcdef/{ecs}"), Some(ecs)),
-            ("0::/user.slice/session-1.scope".into(), None),
-        ] {
-            assert_eq!(container_in(&line).as_deref(), expected, "{line}");
-        }
     }
 }

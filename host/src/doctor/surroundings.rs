@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use libc::pid_t;
 
-use super::procfs::{Process, Status, container as container_of, file, link, named, namespace};
+use super::procfs::{Process, Status, file, link, named, namespace};
 use super::{BOTH, Check, Verdict};
+use crate::tracer::container_of;
 
 /// The first PID and user namespaces of a machine have these inodes
 /// (`include/linux/proc_ns.h`).

@@ -13,6 +13,7 @@ use libc::pid_t;
 use super::privileges::Own;
 use super::procfs::{self, Process, named, namespace, printable};
 use super::{Check, Command, Verdict, advice};
+use crate::tracer::{container_of, threads};
 
 const ID: &str = "target";
 const TITLE: &str = "The process to attach to";
@@ -42,7 +43,7 @@ pub(super) fn check(own: &Own, pid: pid_t) -> Check {
         return obstacle(format!("{name} is a kernel thread"), meaning, &format!("{pid} is a kernel thread"));
     }
     // The main thread may have ended and others go on.
-    if process.ended() && procfs::threads(pid).len() < 2 {
+    if process.ended() && threads(pid).len() < 2 {
         let found = format!("{name} has ended; its parent {} has not taken note yet", named(process.parent));
         return obstacle(found, "there is nothing left to trace", &format!("process {pid} has ended"));
     }
@@ -106,7 +107,7 @@ fn facts(process: &Process) -> String {
         Some(first) if users.iter().all(|user| user == first) => format!("user {first}"),
         _ => format!("users {users:?} (real, effective, saved, file system)"),
     });
-    facts.push(match procfs::threads(pid).len() {
+    facts.push(match threads(pid).len() {
         1 => "1 thread".into(),
         count => format!("{count} threads"),
     });
@@ -131,7 +132,7 @@ fn facts(process: &Process) -> String {
         Some(false) => "not dumpable".into(),
         None => "dumpable or not cannot be told of root's processes".into(),
     });
-    facts.extend(procfs::container(pid).map(|id| format!("container {id}")));
+    facts.extend(container_of(pid).map(|id| format!("container {id}")));
     facts.join(", ")
 }
 
@@ -147,7 +148,7 @@ fn traced_thread(process: &Process) -> Option<String> {
     if process.tracer != 0 {
         return Some(format!("by {}", named(process.tracer)));
     }
-    let thread = procfs::threads(process.pid).into_iter().filter_map(Process::of).find(|thread| thread.tracer != 0)?;
+    let thread = threads(process.pid).into_iter().filter_map(Process::of).find(|thread| thread.tracer != 0)?;
     Some(format!("its thread {} by {}", thread.pid, named(thread.tracer)))
 }
 

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::turns::Turns;
-use bstr::BString;
 use libc::{c_int, pid_t};
 
 use super::clock::Clock;
@@ -37,7 +36,7 @@ use super::stop::{Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
 use super::{Handler, Signals, procfs, scan, signals, sys, traits};
 use super::{filter, filters};
-use crate::event::{Event, ExitStatus, Kind, ProcessEvent};
+use crate::event::{Event, ExitStatus, Kind, Process, ProcessEvent};
 
 /// How the program ended.
 pub type Ended = ExitStatus;
@@ -209,7 +208,6 @@ struct Engine<'h> {
     told_unprotected: bool,
     turns: Turns,
     /// Tasks of which no parent has told yet.
-    /// Each with the process that made it, and since when.
     newborn: HashMap<pid_t, Newborn>,
     seq: u64,
     /// Calls under way that may change a root or a working directory. While
@@ -461,7 +459,7 @@ impl<'h> Engine<'h> {
         let previous_exe = std::mem::take(&mut task.exe);
         self.deliver(tid);
         if self.processes {
-            let exe = self.now_running(tid);
+            let exe = self.now_running(tid).exe.clone();
             self.task(tid).exe = exe;
         }
         if let Some(judged) = judged {
@@ -470,8 +468,9 @@ impl<'h> Engine<'h> {
         self.tell(stop, ProcessEvent::Executed { previous_exe });
     }
 
-    fn now_running(&mut self, tid: pid_t) -> BString {
-        self.task(tid).oracle(tid, true).process().exe.clone()
+    /// What a task that has just executed a program is now; remembered.
+    fn now_running(&mut self, tid: pid_t) -> Arc<Process> {
+        self.task(tid).oracle(tid, true).process()
     }
 
     fn exiting(&mut self, stop: Stopped) {
@@ -524,6 +523,7 @@ impl<'h> Engine<'h> {
             self.handler.observe(Arc::new(event));
         }
         if let Some(task) = self.remove(tid)
+            && !self.newborn.is_empty()
             && !self.tasks.values().any(|other| other.pid == task.pid)
         {
             self.deliver(task.pid);
@@ -537,11 +537,9 @@ impl<'h> Engine<'h> {
     }
 
     fn release(&mut self, which: impl Fn(&Newborn) -> bool) {
-        let found: Vec<pid_t> = self.newborn.iter().filter(|(_, born)| which(born)).map(|(tid, _)| *tid).collect();
-        for tid in found {
-            if let Some(born) = self.newborn.remove(&tid) {
-                self.begun(born.stop);
-            }
+        let found: Vec<Newborn> = self.newborn.extract_if(|_, born| which(born)).map(|(_, born)| born).collect();
+        for born in found {
+            self.begun(born.stop);
         }
     }
 

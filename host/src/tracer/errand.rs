@@ -105,8 +105,16 @@ const CONTROL_SIZE: u64 = 24;
 const CONTROL_DESCRIPTOR: u64 = 16;
 
 impl Errand {
-    /// An errand of a task that is at the entry of call `nr`.
-    pub(super) fn new(region: Rc<Region>, ids: (pid_t, pid_t), original: Registers, nr: u64, mask: u64) -> Self {
+    /// An errand of a task that is at the entry of call `nr`. Also installs
+    /// the filter that lies in `filter`, a slot of the region.
+    pub(super) fn new(
+        region: Rc<Region>,
+        ids: (pid_t, pid_t),
+        original: Registers,
+        nr: u64,
+        mask: u64,
+        filter: Option<Slot>,
+    ) -> Self {
         Self {
             original,
             nr,
@@ -118,14 +126,8 @@ impl Errand {
             scratch: 0,
             received: 0,
             undo: Vec::new(),
-            install: None,
+            install: filter.map(|slot| Install { slot, result: -i64::from(libc::ECANCELED) }),
         }
-    }
-
-    /// Also installs a filter, which lies in `slot` of the region.
-    pub(super) fn with_filter(mut self, slot: Slot) -> Self {
-        self.install = Some(Install { slot, result: -i64::from(libc::ECANCELED) });
-        self
     }
 
     /// What came of the filter, if one was to be installed.

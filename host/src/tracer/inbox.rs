@@ -3,7 +3,6 @@
 //! A message is put into a queue, and a signal interrupts the wait. A signal
 //! that comes just before the wait begins interrupts nothing, so it is sent
 //! again until the queue has been read.
-#![allow(unsafe_code, reason = "tgkill")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use libc::pid_t;
 
-use super::signals;
+use super::{signals, sys};
 
 /// What the tracer may be told.
 #[derive(Debug)]
@@ -56,8 +55,8 @@ impl Inbox {
         self.changed.notify_all();
         let mut pause = FIRST_PAUSE;
         while !messages.is_empty() {
-            // SAFETY: a system call on numbers; the signal has a handler.
-            unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), self.tracer, signals::wake()) };
+            // It has a handler, which does nothing.
+            sys::signal_thread(std::process::id() as pid_t, self.tracer, signals::wake());
             messages = self.changed.wait_timeout(messages, pause).unwrap_or_else(PoisonError::into_inner).0;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -54,6 +54,7 @@ pub use engine::{Ended, OnHostDeath, Options, TraceError, attach, run};
 pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
 pub use guardian::Guardian;
 pub use launch::LaunchError;
+pub(crate) use procfs::{container_of, processes as process_ids, threads};
 pub use selection::{Filters, Selection, Skipped};
 pub use signals::{Role, Signals};
 

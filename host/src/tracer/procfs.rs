@@ -75,7 +75,7 @@ pub(super) fn process(tid: pid_t) -> Process {
         uids: four("Uid:"),
         gids: four("Gid:"),
         capabilities: field("CapEff:").and_then(|text| u64::from_str_radix(&text, 16).ok()).unwrap_or(0),
-        container: container(&read(tid, "cgroup", 64 * 1024)),
+        container: container_of(tid),
     }
 }
 
@@ -168,12 +168,12 @@ fn numbers(directory: &str) -> Vec<pid_t> {
 }
 
 /// All processes, by number.
-pub(super) fn processes() -> Vec<pid_t> {
+pub(crate) fn processes() -> Vec<pid_t> {
     numbers("/proc")
 }
 
 /// The threads of a process, by number; none if it is gone.
-pub(super) fn threads(pid: pid_t) -> Vec<pid_t> {
+pub(crate) fn threads(pid: pid_t) -> Vec<pid_t> {
     numbers(&format!("/proc/{pid}/task"))
 }
 
@@ -203,6 +203,11 @@ fn start_time(stat: &[u8]) -> u64 {
         .and_then(|rest| rest.split_whitespace().nth(22 - 3))
         .and_then(|word| word.parse().ok())
         .unwrap_or(0)
+}
+
+/// The container that a process is in, as its cgroup tells.
+pub(crate) fn container_of(pid: pid_t) -> Option<String> {
+    container(&read(pid, "cgroup", 64 * 1024))
 }
 
 /// The container's id in a cgroup path: 64 hexadecimal digits (Docker,
@@ -248,6 +253,7 @@ mod tests {
         let ecs = "0123456789abcdef0123456789abcdef-1234567890";
         for (line, expected) in [
             (format!("0::/system.slice/docker-{id}.scope"), Some(id)),
+            (format!("0::/kubepods.slice/pod1/cri-containerd-{id}.scope/app"), Some(id)),
             (format!("12:cpu:/docker/{id}"), Some(id)),
             (format!("0::/ecs/0123456789abcdef0123456789abcdef/{ecs}"), Some(ecs)),
             ("0::/user.slice/session-1.scope".into(), None),

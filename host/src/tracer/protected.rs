@@ -33,7 +33,7 @@ const ALIGNMENT: usize = 16;
 impl Protected {
     /// Puts `pins` into the region and points `registers` there; `None` if
     /// there is no room.
-    pub(super) fn put(region: &Rc<Region>, pins: &[Pin], registers: &mut Registers, compat: bool) -> Option<Self> {
+    pub(super) fn put(region: &Rc<Region>, pins: Vec<Pin>, registers: &mut Registers, compat: bool) -> Option<Self> {
         let room = |pin: &Pin| pin.bytes.len().next_multiple_of(ALIGNMENT);
         let size = pins.iter().map(room).sum();
         if size == 0 {
@@ -43,14 +43,15 @@ impl Protected {
         let (mut arguments, mut offset) = (Vec::with_capacity(pins.len()), 0);
         for pin in pins {
             let address = slot.address() + offset as u64;
-            let mut bytes = pin.bytes.clone();
-            for (at, target) in &pin.inner {
-                bytes[*at..at + 8].copy_from_slice(&(address + *target as u64).to_ne_bytes());
+            let following = room(&pin);
+            let mut bytes = pin.bytes;
+            for (at, target) in pin.inner {
+                bytes[at..at + 8].copy_from_slice(&(address + target as u64).to_ne_bytes());
             }
             slot.write(offset, &bytes);
             arguments.push((pin.register, registers.argument(pin.register, compat)));
             registers.set_argument(pin.register, compat, address);
-            offset += room(pin);
+            offset += following;
         }
         Some(Self { arguments, compat, first_of_many: None, slot: Some(slot) })
     }

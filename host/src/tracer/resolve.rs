@@ -55,16 +55,21 @@ pub(super) struct Place<'a> {
 /// `S_IFMT` bits of what a resolved path of task `tid` names; none if it
 /// cannot be told.
 pub(super) fn kind_of(tid: pid_t, path: &[u8]) -> Option<u16> {
-    let opened = open_resolved(tid, path).ok()?;
+    let (root, inside) = in_root(tid, path)?;
+    let opened = open_inside(&root, &inside).ok()?;
     sys::identity(opened.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok().map(|identity| identity.kind)
 }
 
-/// Opens what a resolved path names in the task's root, without following a
-/// link.
-fn open_resolved(tid: pid_t, path: &[u8]) -> io::Result<OwnedFd> {
-    let root = sys::openat(libc::AT_FDCWD, &proc_path(tid, "root"), NAMING | libc::O_DIRECTORY)?;
-    let inside = below(&name_of(root.as_fd())?, path).ok_or(io::ErrorKind::NotFound)?;
-    let name = CString::new(inside).map_err(|_| io::ErrorKind::InvalidInput)?;
+/// Task `tid`'s root, and what a resolved path is called from there.
+fn in_root(tid: pid_t, path: &[u8]) -> Option<(OwnedFd, Vec<u8>)> {
+    let root = sys::openat(libc::AT_FDCWD, &proc_path(tid, "root"), NAMING | libc::O_DIRECTORY).ok()?;
+    let inside = below(&name_of(root.as_fd()).ok()?, path)?;
+    Some((root, inside))
+}
+
+/// Opens what a name without links leads to from a root.
+fn open_inside(root: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     sys::openat2(root.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW, RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT)
 }
 
@@ -84,21 +89,17 @@ fn below(root: &[u8], path: &[u8]) -> Option<Vec<u8>> {
 /// any link, working directory or descriptor on the way; none if there is no
 /// such name.
 pub(super) fn stable_name(tid: pid_t, resolved: &ResolvedPath) -> Option<BString> {
-    if !resolved.path.starts_with(b"/") {
+    if !resolved.path.starts_with(b"/") || resolved.state == PathState::Unknown {
         return None;
     }
-    match resolved.state {
-        PathState::Unknown => return None,
-        PathState::Exists => {
-            let found = open_resolved(tid, &resolved.path).and_then(|fd| name_of(fd.as_fd())).ok()?;
-            if found != resolved.path {
-                return None;
-            }
+    let (root, inside) = in_root(tid, &resolved.path)?;
+    if resolved.state == PathState::Exists {
+        let found = open_inside(&root, &inside).and_then(|fd| name_of(fd.as_fd())).ok()?;
+        if found != resolved.path {
+            return None;
         }
-        PathState::Missing | PathState::Unresolved => {}
     }
-    let root = sys::openat(libc::AT_FDCWD, &proc_path(tid, "root"), NAMING | libc::O_DIRECTORY).ok()?;
-    below(&name_of(root.as_fd()).ok()?, &resolved.path).map(BString::from)
+    Some(inside.into())
 }
 
 /// Opens a task's working directory, to start from.
@@ -218,9 +219,9 @@ pub(super) fn path_argument(place: &Place<'_>, call: &Call, index: usize, rule: 
 }
 
 /// `resolve` of openat2's `struct open_how`; no flags for other calls, none
-/// if the structure cannot be read. Flags other than `RESOLVE_IN_ROOT` only
-/// make the call fail.
-fn resolve_flags(call: &Call, rule: &PathRule) -> Option<u64> {
+/// if the structure cannot be read. To where a name leads, only
+/// `RESOLVE_IN_ROOT` makes a difference; the others make the call fail.
+pub(super) fn resolve_flags(call: &Call, rule: &PathRule) -> Option<u64> {
     let Follow::OpenHow(argument) = rule.follow else { return Some(0) };
     open_how(call, argument, "resolve")
 }

@@ -10,11 +10,12 @@
 #![allow(unsafe_code, reason = "signal dispositions, and raw calls after fork")]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::guard::Echoes;
+use super::sys;
 use libc::{c_int, pid_t, sigset_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
 
@@ -202,13 +203,7 @@ pub(super) unsafe fn restore_in_child() {
 /// Passes supervisor's signals on to `pid` for as long as it lives. Not those
 /// that the program has sent to a group in which we are: it has them.
 pub(super) fn forward_to(pid: pid_t, echoes: Arc<Echoes>) -> io::Result<()> {
-    // SAFETY: a new descriptor that belongs to nobody else.
-    let pidfd = unsafe {
-        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
-            -1 => None,
-            fd => Some(OwnedFd::from_raw_fd(fd as c_int)),
-        }
-    };
+    let pidfd = sys::open_process(pid, 0);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         while let Some((number, code, sender)) = next_signal(Role::Wrapper) {
             if echoes.is_echo(number, code, sender) {
@@ -216,14 +211,11 @@ pub(super) fn forward_to(pid: pid_t, echoes: Arc<Echoes>) -> io::Result<()> {
             }
             match &pidfd {
                 // SAFETY: a system call on numbers and a null pointer.
-                Some(pidfd) => unsafe {
+                Ok(pidfd) => unsafe {
                     libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, std::ptr::null::<u8>(), 0);
                 },
                 // Before Linux 5.3 there is no pidfd.
-                // SAFETY: a system call on numbers.
-                None => unsafe {
-                    libc::kill(pid, number);
-                },
+                Err(_) => sys::signal_process(pid, number),
             }
         }
     })?;

@@ -250,14 +250,18 @@ const PTRACE_SETSIGMASK: c_uint = 0x420b;
 /// 5.6). A process whose first thread has ended is asked through another
 /// (`PIDFD_THREAD`, Linux 6.9).
 pub(super) fn take_descriptor(ids: (pid_t, pid_t), fd: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: system calls on numbers; each descriptor returned belongs to
+    let process = open_process(ids.1, libc::O_EXCL).or_else(|_| open_process(ids.0, 0))?;
+    // SAFETY: a system call on numbers; the descriptor returned belongs to
     // nobody else.
     unsafe {
-        let open = |id: pid_t, flags: c_int| check(libc::syscall(libc::SYS_pidfd_open, id, flags));
-        let process = open(ids.1, libc::O_EXCL).or_else(|_| open(ids.0, 0))?;
-        let process = OwnedFd::from_raw_fd(process as c_int);
         Ok(OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0))? as c_int))
     }
+}
+
+/// `pidfd_open(2)` (Linux 5.3).
+pub(super) fn open_process(pid: pid_t, flags: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: as for `take_descriptor`.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, pid, flags))? as c_int)) }
 }
 
 /// Raises the limit of a process's descriptors by `more`, if it or we may; the

@@ -19,6 +19,7 @@ use super::procfs;
 use super::protected::Protected;
 use super::resolve::{self, Base, Ids, Place, Root};
 use super::space::Space;
+use super::sys;
 use crate::decode::{Changes, Kind};
 use crate::event::{Call, Event, Oracle, Process, ResolvedPath};
 
@@ -135,6 +136,13 @@ impl Task {
             pagemap: None,
             view: Arc::default(),
         }
+    }
+
+    /// Asks it to stop.
+    pub(super) fn interrupt(&mut self, tid: pid_t) {
+        self.interrupted = true;
+        // If it is gone already, wait says so.
+        let _ = sys::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0);
     }
 
     /// Forgets its surroundings: they changed, or are about to.

@@ -24,6 +24,21 @@ use crate::tracer::{Notice, Skipped, guardian, sys};
 /// can only find what others than its seized threads have made.
 const MOST_PASSES: usize = 1000;
 
+/// What came of attaching to some processes.
+#[derive(Debug, Default)]
+struct Taken {
+    processes: Vec<pid_t>,
+    threads: usize,
+    /// Why the last of those that refused did.
+    refused: Option<String>,
+}
+
+impl Taken {
+    fn notice(&self) -> Notice {
+        Notice::Attached { processes: self.processes.len(), threads: self.threads }
+    }
+}
+
 impl Engine<'_> {
     /// Attaches to all that `selection` names, and says so.
     pub(super) fn attach(&mut self, selection: &Selection) -> Result<(), TraceError> {
@@ -31,23 +46,13 @@ impl Engine<'_> {
             Selection::Pids(pids) => (selection::with_descendants(pids), true),
             Selection::All(filters, _) => (selection::all(filters), false),
         };
-        let (mut processes, mut threads, mut last) = (0, 0, None);
-        for pid in wanted {
-            match self.seize(pid) {
-                Ok(0) => {}
-                Ok(count) => (processes, threads) = (processes + 1, threads + count),
-                // A descendant that is the host was not asked for.
-                Err(Skipped::Ourselves) if !selection.names(pid) => {}
-                Err(why) => {
-                    last = Some(format!("process {pid} {why}"));
-                    self.skipped(pid, why);
-                }
-            }
+        // A descendant that is the host was not asked for.
+        let expected = |pid, why: &Skipped| matches!(why, Skipped::Ourselves) && !selection.names(pid);
+        let taken = self.seize_all(&wanted, expected);
+        if must && taken.processes.is_empty() {
+            return Err(TraceError::Nothing(taken.refused.unwrap_or_else(|| "no process was named".into())));
         }
-        if must && processes == 0 {
-            return Err(TraceError::Nothing(last.unwrap_or_else(|| "no process was named".into())));
-        }
-        self.handler.notice(&Notice::Attached { processes, threads });
+        self.handler.notice(&taken.notice());
         Ok(())
     }
 
@@ -56,20 +61,34 @@ impl Engine<'_> {
         if self.leaving {
             return;
         }
-        let (mut processes, mut threads) = (0, 0);
-        for pid in pids {
-            match self.seize(*pid) {
-                Ok(0) | Err(Skipped::Vanished | Skipped::Ended) => {}
+        let taken = self.seize_all(pids, |_, why| matches!(why, Skipped::Vanished | Skipped::Ended));
+        for pid in &taken.processes {
+            self.spare_set_up(*pid);
+        }
+        if !taken.processes.is_empty() {
+            self.handler.notice(&taken.notice());
+        }
+    }
+
+    /// Attaches to these, and tells of those that refuse unless that was
+    /// `expected`.
+    fn seize_all(&mut self, pids: &[pid_t], expected: impl Fn(pid_t, &Skipped) -> bool) -> Taken {
+        let mut taken = Taken::default();
+        for pid in pids.iter().copied() {
+            match self.seize(pid) {
+                Ok(0) => {}
                 Ok(count) => {
-                    (processes, threads) = (processes + 1, threads + count);
-                    self.spare_set_up(*pid);
+                    taken.processes.push(pid);
+                    taken.threads += count;
                 }
-                Err(why) => self.skipped(*pid, why),
+                Err(why) if expected(pid, &why) => {}
+                Err(why) => {
+                    taken.refused = Some(format!("process {pid} {why}"));
+                    self.skipped(pid, why);
+                }
             }
         }
-        if processes > 0 {
-            self.handler.notice(&Notice::Attached { processes, threads });
-        }
+        taken
     }
 
     /// A container's first process, found while a runtime still sets the
@@ -86,8 +105,8 @@ impl Engine<'_> {
         self.handler.notice(&Notice::Skipped { pid, name, why });
     }
 
-    /// Attaches to every thread of a process, and sees to its filter. The number of those that were
-    /// not ours before.
+    /// Attaches to every thread of a process, and sees to its filter. The
+    /// number of those that were not ours before.
     pub(super) fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
         selection::attachable(pid)?;
         if !self.passing {
@@ -95,6 +114,8 @@ impl Engine<'_> {
         }
         let (mut seized, mut refused) = (0, None);
         let exe = if self.processes { procfs::process(pid).exe } else { BString::default() };
+        let sibling = self.tasks.values().find(|other| other.pid == pid);
+        let space = sibling.map_or_else(Space::unknown, |sibling| sibling.space.clone());
         for _ in 0..MOST_PASSES {
             let new: Vec<pid_t> =
                 procfs::threads(pid).into_iter().filter(|tid| !self.tasks.contains_key(tid)).collect();
@@ -103,16 +124,12 @@ impl Engine<'_> {
                 match sys::ptrace(libc::PTRACE_SEIZE, tid, 0, self.options as usize) {
                     Ok(_) => {
                         let mut task = Task::new(pid);
-                        (task.filtered, task.interrupted) = (self.passing, !self.passing);
-                        if let Some(sibling) = self.tasks.values().find(|other| other.pid == pid) {
-                            task.space = sibling.space.clone();
-                        }
+                        (task.filtered, task.space) = (self.passing, space.clone());
                         task.exe.clone_from(&exe);
-                        self.tasks.insert(tid, task);
                         if !self.passing {
-                            // If it is gone already, wait says so.
-                            let _ = sys::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0);
+                            task.interrupt(tid);
                         }
+                        self.tasks.insert(tid, task);
                         (seized, progress) = (seized + 1, true);
                     }
                     Err(error) => {
@@ -159,9 +176,7 @@ impl Engine<'_> {
         }
         self.handler.notice(&Notice::Leaving { threads: self.tasks.len() });
         for (tid, task) in &mut self.tasks {
-            task.interrupted = true;
-            // If it is gone already, wait says so.
-            let _ = sys::ptrace(libc::PTRACE_INTERRUPT, *tid, 0, 0);
+            task.interrupt(*tid);
         }
         for (_, born) in std::mem::take(&mut self.newborn) {
             born.stop.detach(0);

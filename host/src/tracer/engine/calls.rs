@@ -8,7 +8,6 @@ use std::time::Instant;
 use libc::{c_int, pid_t};
 
 use super::Engine;
-use super::protection::Guarded;
 use super::turns::Manner;
 use crate::decode::{self, Arch, Changes, Memory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
@@ -171,8 +170,8 @@ impl Engine<'_> {
                 return self.send_for_region(stop, arch, info);
             }
             match self.guard(&stop, &event, &snapshot) {
-                Ok(Guarded::Protected(guarded)) => protected = Some(guarded),
-                Ok(Guarded::Refused) => {
+                Ok(Some(guarded)) => protected = Some(guarded),
+                Ok(None) => {
                     self.unprotected(tid);
                     return self.refuse(stop, libc::EPERM);
                 }

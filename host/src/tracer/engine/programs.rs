@@ -16,7 +16,7 @@ use super::Engine;
 use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Value};
 use crate::tracer::stop::Stopped;
 use crate::tracer::traits::Traits;
-use crate::tracer::{procfs, resolve, sys};
+use crate::tracer::{procfs, sys};
 
 impl Engine<'_> {
     /// Compares the program that a task has just begun with the call that was
@@ -25,18 +25,18 @@ impl Engine<'_> {
         let tid = stop.tid();
         let Some(call) = judged.call() else { return };
         let Some(index) = Traits::of(call.arch, call.nr).executes() else { return };
-        let exe = resolve::read_link(libc::AT_FDCWD, &resolve::proc_path(tid, "exe")).unwrap_or_default();
-        let argv = procfs::process(tid).argv;
-        let another = judged.path(index).is_none_or(|path| path.path != exe);
+        let now = self.now_running(tid);
+        let (exe, argv) = (&now.exe, &now.argv);
+        let another = judged.path(index).is_none_or(|path| path.path != *exe);
         // An interpreter has the script's name among its arguments.
         let same_argv = match call.arguments.get(index + 1).map(|argument| &argument.value) {
-            Some(Value::Strings { items, truncated: false }) if !another => *items == argv || argv.is_empty(),
+            Some(Value::Strings { items, truncated: false }) if !another => items == argv || argv.is_empty(),
             _ => true,
         };
         // The first instruction is the ELF interpreter's, if there is one.
         let first = stop.registers().ok().and_then(|registers| procfs::file_at(tid, registers.instruction()));
-        let loader = first.filter(|loader| *loader != exe && !is_usual(loader));
-        let again = (another || !same_argv).then_some(exe);
+        let loader = first.filter(|loader| loader != exe && !is_usual(loader));
+        let again = (another || !same_argv).then(|| exe.clone());
         for program in again.into_iter().chain(loader) {
             if self.judge_again(tid, call, index, program, argv.clone()) {
                 return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);

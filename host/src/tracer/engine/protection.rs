@@ -22,19 +22,11 @@ use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::{Pin, Snapshot, pins};
 use crate::tracer::protected::Protected;
-use crate::tracer::region::Region;
+use crate::tracer::region::{Region, Slot};
 use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
 use crate::tracer::{region, resolve};
-
-/// What becomes of an allowed call.
-pub(super) enum Guarded {
-    /// It runs on ours.
-    Protected(Rc<Protected>),
-    /// It would not run on what was judged.
-    Refused,
-}
 
 /// Files kept open for looking at pages; with many tasks they are opened each
 /// time.
@@ -68,9 +60,8 @@ impl Engine<'_> {
     }
 
     /// Sees to it that what was read for a call of a task that is alone cannot
-    /// be changed by others.
-    /// Of a call that executes a program only its name counts: the rest is
-    /// verified afterwards.
+    /// be changed by others. Of a call that executes a program only its name
+    /// counts: the rest is verified afterwards.
     pub(super) fn settle(&mut self, tid: pid_t, snapshot: &Snapshot<'_>, program: Option<u64>) -> Settled {
         let keep = self.tasks.len() <= MOST_KEPT;
         let mut ranges = snapshot.ranges();
@@ -80,36 +71,51 @@ impl Engine<'_> {
         self.task(tid).settle(tid, &ranges, keep)
     }
 
-    /// Keeps what an allowed call reads from change. The task has the region
-    /// if it needs it.
-    pub(super) fn guard(&mut self, stop: &Stopped, event: &Event, snapshot: &Snapshot<'_>) -> Asked<Guarded> {
+    /// Keeps what an allowed call reads from change. None if the call would
+    /// not run on what was judged.
+    pub(super) fn guard(
+        &mut self,
+        stop: &Stopped,
+        event: &Event,
+        snapshot: &Snapshot<'_>,
+    ) -> Asked<Option<Rc<Protected>>> {
         let tid = stop.tid();
-        let Some(call) = event.call() else { return Ok(Guarded::Refused) };
-        let Some(region) = self.task(tid).space.region() else { return Ok(Guarded::Refused) };
+        let Some(call) = event.call() else { return Ok(None) };
+        let Some(region) = self.task(tid).space.region() else { return Ok(None) };
         // i386's socketcall has its arguments in memory: no register can
         // point elsewhere.
         let native = call.arch == Arch::NATIVE;
-        if !native && call.arch == Arch::X86 && call.nr != u32::try_from(Self::number_of(stop)?).unwrap_or(u32::MAX) {
-            return Ok(Guarded::Refused);
+        let mut registers = stop.registers()?;
+        if !native && call.arch == Arch::X86 && registers.number() != Some(u64::from(call.nr)) {
+            return Ok(None);
         }
         if native && call.spec.name == "sendmmsg" {
-            return Self::guard_first(stop, call, &region);
+            return Self::guard_first(stop, call, &region, registers);
         }
         let name = |index: usize| substitute(tid, event, call, index);
-        let Ok(pins) = pins(call, snapshot, &name) else { return Ok(Guarded::Refused) };
-        let mut registers = stop.registers()?;
-        Ok(match Protected::put(&region, &pins, &mut registers, call.arch == Arch::X86) {
-            Some(protected) => {
-                stop.set_registers(&registers)?;
-                Guarded::Protected(Rc::new(protected))
-            }
-            None => Guarded::Refused,
-        })
+        let pins = pins(call, snapshot, &name).ok();
+        let protected = pins.and_then(|pins| Protected::put(&region, pins, &mut registers, call.arch == Arch::X86));
+        Self::point_there(stop, &registers, protected)
+    }
+
+    /// Lets the call at whose entry the task is read from there, if there was
+    /// room.
+    fn point_there(
+        stop: &Stopped,
+        registers: &Registers,
+        protected: Option<Protected>,
+    ) -> Asked<Option<Rc<Protected>>> {
+        protected.map(|protected| stop.set_registers(registers).map(|()| Rc::new(protected))).transpose()
     }
 
     /// Lets a sendmmsg send its first message, if that is still what was
     /// judged.
-    fn guard_first(stop: &Stopped, many: &Call, region: &Rc<Region>) -> Asked<Guarded> {
+    fn guard_first(
+        stop: &Stopped,
+        many: &Call,
+        region: &Rc<Region>,
+        mut registers: Registers,
+    ) -> Asked<Option<Rc<Protected>>> {
         let memory = TraceeMemory(stop.tid());
         let snapshot = Snapshot::new(&memory);
         let [fd, messages, _, flags, ..] = many.registers;
@@ -118,14 +124,12 @@ impl Engine<'_> {
             (Value::Messages(judged), Value::Messages(now)) => judged.first() == now.first(),
             _ => false,
         };
-        let mut registers = stop.registers()?;
         let pins = pins(&one, &snapshot, &|_| None).ok().filter(|_| unchanged);
-        let Some(mut protected) = pins.and_then(|pins| Protected::put(region, &pins, &mut registers, false)) else {
-            return Ok(Guarded::Refused);
-        };
-        protected.send_first(&mut registers, flags);
-        stop.set_registers(&registers)?;
-        Ok(Guarded::Protected(Rc::new(protected)))
+        let mut protected = pins.and_then(|pins| Protected::put(region, pins, &mut registers, false));
+        if let Some(protected) = &mut protected {
+            protected.send_first(&mut registers, flags);
+        }
+        Self::point_there(stop, &registers, protected)
     }
 
     /// Puts the structure of a clone3 where only the host can write, without
@@ -140,13 +144,8 @@ impl Engine<'_> {
         *flags = (u64::from_le_bytes(*flags) & !(libc::CLONE_UNTRACED as u64)).to_le_bytes();
         let mut registers = stop.registers()?;
         let pin = Pin { register: 0, bytes, inner: Vec::new() };
-        let Some(protected) = Protected::put(&region, &[pin], &mut registers, false) else { return Ok(None) };
-        stop.set_registers(&registers)?;
-        Ok(Some(Rc::new(protected)))
-    }
-
-    fn number_of(stop: &Stopped) -> Asked<u64> {
-        stop.registers()?.number().ok_or(Gone)
+        let protected = Protected::put(&region, vec![pin], &mut registers, false);
+        Self::point_there(stop, &registers, protected)
     }
 
     /// Gives a task whose protected call is over its registers back. The
@@ -163,8 +162,7 @@ impl Engine<'_> {
     /// back to the same call.
     pub(super) fn send_for_region(&mut self, stop: Stopped, arch: Arch, info: CallInfo) {
         let tid = stop.tid();
-        let task = self.task(tid);
-        let (space, pid) = (task.space.clone(), task.pid);
+        let space = self.task(tid).space.clone();
         if space.look(tid) {
             return self.entry(stop, info);
         }
@@ -174,12 +172,7 @@ impl Engine<'_> {
             self.unprotected(tid);
             return self.refuse(stop, libc::EPERM);
         };
-        let begun = stop.registers().and_then(|original| {
-            let nr = original.number().ok_or(Gone)?;
-            let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
-            self.begin(&stop, Errand::new(region, (pid, tid), original, nr, mask))
-        });
-        match begun {
+        match self.begin(&stop, region, None) {
             Ok(()) => stop.resume_to_call(0),
             Err(Gone) => self.refuse(stop, libc::EPERM),
         }
@@ -188,19 +181,15 @@ impl Engine<'_> {
     /// Sends a task that is at the entry of a call to install our filter in
     /// all threads of its process.
     pub(super) fn send_to_install(&mut self, stop: Stopped, info: CallInfo) {
-        let tid = stop.tid();
-        let task = self.task(tid);
-        let (space, pid) = (task.space.clone(), task.pid);
-        let started = (|| {
-            let native = Arch::from_audit(info.audit, info.nr as u32) == Some(Arch::NATIVE);
-            let region = space.region_to_map().filter(|_| native).ok_or(Gone)?;
+        let task = self.task(stop.tid());
+        let pid = task.pid;
+        let native = Arch::from_audit(info.audit, info.nr as u32) == Some(Arch::NATIVE);
+        let region = task.space.region_to_map().filter(|_| native);
+        let begun = region.ok_or(Gone).and_then(|region| {
             let slot = errand::filter_slot(&region, &self.filter).ok_or(Gone)?;
-            let original = stop.registers()?;
-            let nr = original.number().ok_or(Gone)?;
-            let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
-            self.begin(&stop, Errand::new(region, (pid, tid), original, nr, mask).with_filter(slot))
-        })();
-        if started.is_ok() {
+            self.begin(&stop, region, Some(slot))
+        });
+        if begun.is_ok() {
             stop.resume_to_call(0);
         } else {
             self.installed(pid, -i64::from(libc::EOPNOTSUPP));
@@ -208,15 +197,20 @@ impl Engine<'_> {
         }
     }
 
-    /// Begins an errand at the entry of a call.
-    pub(super) fn begin(&mut self, stop: &Stopped, mut errand: Errand) -> Asked<()> {
+    /// Begins an errand at the entry of a call: to map `region`, and to
+    /// install the filter that lies in `filter`.
+    fn begin(&mut self, stop: &Stopped, region: Rc<Region>, filter: Option<Slot>) -> Asked<()> {
+        let (tid, pid) = (stop.tid(), self.task(stop.tid()).pid);
+        let mut registers = stop.registers()?;
+        let own = registers.number().ok_or(Gone)?;
+        let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
+        let mut errand = Errand::new(region, (pid, tid), registers.clone(), own, mask, filter);
         let Some((nr, args)) = errand.next(0) else { return Err(Gone) };
-        sys::set_signal_mask(stop.tid(), u64::MAX).map_err(|_| Gone)?;
-        errand.room = sys::make_room_for_descriptors(self.task(stop.tid()).pid, errand::DESCRIPTORS);
-        let mut registers = errand.original.clone();
+        sys::set_signal_mask(tid, u64::MAX).map_err(|_| Gone)?;
+        errand.room = sys::make_room_for_descriptors(pid, errand::DESCRIPTORS);
         registers.set_call(nr, args);
         stop.set_registers(&registers)?;
-        self.task(stop.tid()).errand = Some(errand);
+        self.task(tid).errand = Some(errand);
         Ok(())
     }
 
@@ -288,15 +282,9 @@ fn substitute(tid: pid_t, event: &Event, call: &Call, index: usize) -> Option<bs
         return None;
     }
     let Value::Path(name) = &call.arguments.get(index)?.value else { return None };
-    let Kind::Path(_) = &call.spec.args.get(index)?.kind else { return None };
-    let confined = call.spec.name == "openat2"
-        && call.arguments.iter().any(|argument| match &argument.value {
-            Value::Structure(fields) => fields.iter().any(|field| {
-                let beneath = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_XDEV;
-                field.name == "resolve" && field.value & beneath != 0
-            }),
-            _ => false,
-        });
+    let Kind::Path(rule) = &call.spec.args.get(index)?.kind else { return None };
+    let confining = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_XDEV;
+    let confined = resolve::resolve_flags(call, rule).is_some_and(|flags| flags & confining != 0);
     let last = name.rsplit_str("/").next().unwrap_or_default();
     let creates_or_removes = |name: &str| {
         ["mkdir", "rmdir", "unlink", "rename", "link", "mknod"].iter().any(|begin| name.starts_with(begin))

@@ -23,7 +23,7 @@ use super::Engine;
 use crate::event::{Event, PathState};
 use crate::tracer::inbox::Message;
 use crate::tracer::stop::Stopped;
-use crate::tracer::sys::{self, CallInfo};
+use crate::tracer::sys::CallInfo;
 use crate::tracer::traits::{Redirects, Traits};
 
 /// Longest wait for others.
@@ -41,13 +41,6 @@ pub(super) enum Manner {
     Redirecting,
     /// It writes to memory of others.
     Intruding,
-}
-
-impl Turns {
-    /// Who runs alone, or is about to.
-    pub(super) fn alone(&self) -> Option<pid_t> {
-        self.alone
-    }
 }
 
 /// A task that waits for its turn.
@@ -70,6 +63,13 @@ pub(super) struct Turns {
     number: u64,
     /// Somebody waits, and the turn has a limit.
     limited: bool,
+}
+
+impl Turns {
+    /// Who runs alone, or is about to.
+    pub(super) fn alone(&self) -> Option<pid_t> {
+        self.alone
+    }
 }
 
 impl Engine<'_> {
@@ -129,9 +129,7 @@ impl Engine<'_> {
                 }
                 for other in &self.turns.unseen {
                     if let Some(task) = self.tasks.get_mut(other) {
-                        task.interrupted = true;
-                        // If it is gone, wait says so.
-                        let _ = sys::ptrace(libc::PTRACE_INTERRUPT, *other, 0, 0);
+                        task.interrupt(*other);
                     }
                 }
                 self.turns.first = Some(waiting);
