@@ -116,7 +116,8 @@ fn user(text: &str) -> anyhow::Result<u32> {
 pub(super) fn run(args: &Attach) -> ExitCode {
     let prepared = signals(Role::Guest).and_then(|signals| {
         let selection = args.targets.selection()?;
-        let mut options = args.on_host_death.options(args.inject_filter)?;
+        // Left, programs with a filter need a tracer, whatever was chosen.
+        let mut options = args.on_host_death.options(args.inject_filter || tracer::holds_any(&selection))?;
         let dispatcher = args.output.dispatcher(args.plugins.load()?, &[])?;
         options.inject_filter = args.inject_filter;
         options.own_files = Some(args.output.files().chain(args.plugins.files()).collect());

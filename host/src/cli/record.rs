@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use super::run::{dispatcher, signals, trace};
+use super::run::{OnHostDeath, dispatcher, signals, trace};
 use super::{HOST_FAILED, attach, fail};
 use crate::decode::{self, Arch};
 use crate::output::Destination;
-use crate::tracer::{OnHostDeath, Options, Predicate, Role, Selection, Stopping};
+use crate::tracer::{self, Predicate, Role, Selection, Stopping};
 
 /// Record a program's system calls, with arguments and results
 #[derive(Args, Debug)]
@@ -44,19 +44,24 @@ pub(super) struct Record {
 }
 
 pub(super) fn run(args: &Record) -> ExitCode {
-    let role = if args.pid.is_empty() { Role::Wrapper } else { Role::Guest };
+    let (role, on_host_death) = if args.pid.is_empty() {
+        (Role::Wrapper, OnHostDeath::Kill)
+    } else {
+        (Role::Guest, OnHostDeath::Continue)
+    };
+    let selection = Selection::Pids(args.pid.clone());
     let prepared = signals(role).and_then(|signals| {
+        let options = on_host_death.options(tracer::holds_any(&selection))?;
         let recorded = recorded(&args.syscall)?;
         let output = Some(args.output.as_path());
-        Ok((signals, dispatcher(Vec::new(), recorded, &Destination::Stderr, output, &args.command)?))
+        let dispatcher = dispatcher(Vec::new(), recorded, &Destination::Stderr, output, &args.command)?;
+        Ok((signals, dispatcher, options))
     });
-    let options = |on_host_death| Options { on_host_death, ..Options::default() };
     match prepared {
-        Ok((signals, dispatcher)) if role == Role::Guest => {
-            let selection = Selection::Pids(args.pid.clone());
-            attach::trace(&signals, &selection, dispatcher, options(OnHostDeath::Continue))
+        Ok((signals, dispatcher, options)) if role == Role::Guest => {
+            attach::trace(&signals, &selection, dispatcher, options)
         }
-        Ok((signals, dispatcher)) => trace(&signals, dispatcher, &args.command, options(OnHostDeath::Kill)),
+        Ok((signals, dispatcher, options)) => trace(&signals, dispatcher, &args.command, options),
         Err(error) => fail(&error, HOST_FAILED),
     }
 }

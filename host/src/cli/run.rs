@@ -89,11 +89,11 @@ impl From<OnHostDeath> for tracer::OnHostDeath {
 }
 
 impl OnHostDeath {
-    /// How to trace. A guardian is started where programs `need` a tracer to
-    /// go on. To be called before any thread is started.
+    /// How to trace. A guardian is started where programs `need` a tracer when
+    /// the host is gone. To be called before any thread is started.
     pub(super) fn options(self, need: bool) -> anyhow::Result<Options> {
         // With the first process of a PID namespace the others end.
-        let guarded = need && matches!(self, Self::Continue) && std::process::id() != 1;
+        let guarded = need && std::process::id() != 1;
         let guardian = guarded.then(Guardian::start).transpose().context("cannot start the guardian")?;
         Ok(Options { on_host_death: self.into(), guardian, ..Options::default() })
     }
@@ -101,7 +101,8 @@ impl OnHostDeath {
 
 pub(super) fn run(args: &Run) -> ExitCode {
     let prepared = signals(Role::Wrapper).and_then(|signals| {
-        let mut options = args.on_host_death.options(true)?;
+        let on_host_death = args.on_host_death;
+        let mut options = on_host_death.options(matches!(on_host_death, OnHostDeath::Continue))?;
         let dispatcher = args.output.dispatcher(args.plugins.load()?, &args.command)?;
         options.own_files = Some(args.output.files().chain(args.plugins.files()).collect());
         Ok((signals, options, dispatcher))

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::turns::Turns;
+use self::turns::{Turns, Waiting};
 use libc::{c_int, pid_t};
 
 use super::clock::Clock;
@@ -32,7 +32,7 @@ use super::launch::{self, LaunchError, Launched, Program};
 use super::selection::Selection;
 use super::signals::Role;
 use super::space::{Shared, Space};
-use super::stop::{Reason, Report, Stopped, Stops};
+use super::stop::{Moment, Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
 use super::{Handler, Signals, procfs, scan, signals, sys, traits};
 use super::{filter, filters};
@@ -143,10 +143,10 @@ pub fn attach(
     let mut engine =
         Engine::new(handler, options, &Role::Guest.taken(), inbox.clone()).map_err(kernel("start a thread"))?;
     signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
-    engine.attach(selection)?;
+    let tried = engine.attach(selection)?;
     if let Selection::All(filters, interval) = selection {
         engine.scanning = true;
-        scan::start(filters.clone(), *interval, inbox).map_err(kernel("start looking for processes"))?;
+        scan::start(filters.clone(), *interval, tried, inbox).map_err(kernel("start looking for processes"))?;
     }
     engine.run().map_err(kernel("wait for the processes"))?;
     Ok(())
@@ -207,6 +207,8 @@ struct Engine<'h> {
     /// A call could not be protected, and that was told.
     told_unprotected: bool,
     turns: Turns,
+    /// They wait for an errand of another task.
+    for_errand: Vec<Waiting>,
     /// Tasks of which no parent has told yet.
     newborn: HashMap<pid_t, Newborn>,
     seq: u64,
@@ -252,6 +254,7 @@ impl<'h> Engine<'h> {
             intruded: false,
             told_unprotected: false,
             turns: Turns::default(),
+            for_errand: Vec::new(),
             newborn: HashMap::new(),
             seq: 0,
             moving: 0,
@@ -307,6 +310,7 @@ impl<'h> Engine<'h> {
                 None if self.scanning && !self.leaving => self.read(self.inbox.wait()),
                 None => return Ok(self.ended),
             }
+            self.after_errands();
             self.read(self.inbox.take());
             if first && self.ended.is_some() {
                 return Ok(self.ended);
@@ -378,10 +382,13 @@ impl<'h> Engine<'h> {
         let (tid, leaving) = (stop.tid(), self.leaving);
         let task = self.task(tid);
         let protected = task.pending.as_ref().is_some_and(|pending| pending.protected.is_some());
-        if leaving && !protected && task.faked.is_none() {
+        // Interrupted by us, a call that it enters would fail: that is mended
+        // at the call's exit.
+        let enters = leaving && task.interrupted && matches!(stop.moment(task.inside), Ok(Some(Moment::Entry(_))));
+        if leaving && !protected && task.faked.is_none() && !enters {
             self.remove(tid);
             stop.detach(signal);
-        } else if task.pending.is_some() || task.faked.is_some() || !task.filtered {
+        } else if enters || task.pending.is_some() || task.faked.is_some() || !task.filtered {
             stop.resume_to_call(signal);
         } else {
             stop.resume(signal);
@@ -418,7 +425,7 @@ impl<'h> Engine<'h> {
         };
         let shares_file_system = shared.is_some_and(|shared| shared.file_system);
         parent.shares_file_system |= shares_file_system;
-        let (filtered, exe) = (parent.filtered, parent.exe.clone());
+        let (filtered, needs_tracer, exe) = (parent.filtered, parent.needs_tracer, parent.exe.clone());
         let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
         // It may be on its way already, if it came before its parent told.
         let task = self.tasks.entry(child).or_insert_with(|| {
@@ -426,6 +433,7 @@ impl<'h> Engine<'h> {
             (task.filtered, task.borrowed) = (filtered, protected);
             task
         });
+        task.needs_tracer = needs_tracer;
         task.pid = if thread { pid } else { child };
         (task.space, task.shares_file_system, task.exe) = (space, shares_file_system, exe);
         if !thread {
@@ -554,7 +562,7 @@ impl<'h> Engine<'h> {
     /// Forgets a task that is gone.
     fn remove(&mut self, tid: pid_t) -> Option<Task> {
         let mut task = self.tasks.remove(&tid)?;
-        let abandoned = self.leaving && task.filtered;
+        let abandoned = self.leaving && (task.filtered || task.needs_tracer);
         self.abandons |= abandoned;
         if let Some(guardian) = self.guardian.as_ref().filter(|_| task.pid == tid && !abandoned) {
             guardian.remove(tid);
@@ -563,6 +571,7 @@ impl<'h> Engine<'h> {
             self.over(tid, &pending);
         }
         self.newborn.remove(&tid);
+        self.for_errand.retain(|waiting| waiting.stop.tid() != tid);
         self.seen(tid);
         self.end_turn(tid);
         Some(task)

@@ -1,17 +1,22 @@
 //! Calls that a task makes for us, between two of its own.
 //!
-//! A task stopped at the entry of a call is made to run others first, from
-//! the same instruction; then it makes its own call, as if nothing had been.
-//! Meanwhile it blocks all signals that can be blocked.
+//! A task stopped at the entry of a call is made to run others first; then it
+//! makes its own call, as if nothing had been. Meanwhile it blocks all signals
+//! that can be blocked.
 //!
 //! What is done: mapping a [`Region`] at its place. The memfd goes to the task
 //! through a socket pair that it makes for the purpose, and of which we take
 //! the other end. Scratch memory is a page of its own: the stack is not ours,
 //! and need not be a stack.
 //!
-//! If the host dies meanwhile, the task goes on with the result of the
-//! errand's call in place of its own. That is why nothing here waits, and why
-//! it happens once a program (SECURITY.md).
+//! If the host dies meanwhile, the [`Trampoline`] leads the task back. Where
+//! there is none (AArch64; a task without a vDSO) the calls are made at the
+//! task's own instruction, and it goes on with the result of one of them in
+//! place of its own (SECURITY.md).
+//!
+//! Others who write to the task's memory can change where the calls are made
+//! and what is in the scratch page: each call is looked at again before it
+//! runs ([`Errand::makes`]), and a result is not believed but looked at.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,32 +29,54 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use super::arch::Registers;
 use super::memory::TraceeMemory;
 use super::region::{self, BASE, Region, SIZE, Slot};
-use super::sys;
-use crate::decode::Memory as _;
+use super::space::Busy;
+use super::sys::{self, CallInfo};
+use super::trampoline::{SCRATCH_DESCRIPTORS, SCRATCH_SIZE, Trampoline};
+use crate::decode::{Arch, Memory as _};
 
 /// A call to make: number and arguments.
 pub(super) type Chore = (u64, [u64; 6]);
 
+/// A task's own call, which waits.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// Process and thread.
+    pub(super) ids: (pid_t, pid_t),
+    /// Registers at its entry.
+    pub(super) registers: Registers,
+    pub(super) nr: u64,
+    pub(super) arch: Arch,
+    /// The signals that the task blocks.
+    pub(super) mask: u64,
+}
+
 /// What is left to do.
 #[derive(Debug)]
 pub(super) struct Errand {
-    /// The task's registers at the entry of its own call, and its number.
-    pub(super) original: Registers,
-    pub(super) nr: u64,
-    /// The signals that it blocks.
-    pub(super) mask: u64,
-    /// The limit of descriptors that it had, if that was too low.
-    pub(super) room: Option<libc::rlimit>,
+    pub(super) own: Own,
+    /// The limit of descriptors that the process had, if that was too low.
+    room: Option<libc::rlimit>,
     region: Rc<Region>,
-    /// Process and thread.
-    ids: (pid_t, pid_t),
+    trampoline: Option<Trampoline>,
     step: Step,
+    /// The call that it makes now.
+    chore: Option<Chore>,
     scratch: u64,
     /// The memfd, as the task has it.
     received: u64,
     /// Undone last to first.
-    undo: Vec<Chore>,
-    install: Option<Install>,
+    undo: Vec<Undo>,
+    pub(super) install: Option<Install>,
+    /// Nobody else of the address space runs one.
+    _busy: Busy,
+}
+
+/// What an errand has made, and takes away.
+#[derive(Clone, Copy, Debug)]
+enum Undo {
+    Scratch,
+    /// A descriptor, and where in the scratch page it is.
+    Descriptor(u64, u64),
 }
 
 /// A filter to install in all threads of the process.
@@ -57,29 +84,40 @@ pub(super) struct Errand {
 pub(super) struct Install {
     /// `struct sock_fprog` and the program, in the region.
     slot: Slot,
+    /// How many filters the task had, if the kernel tells.
+    pub(super) before: Option<u32>,
     /// What came of it: 0, or a negative errno, or a thread that could not
     /// follow (`SECCOMP_FILTER_FLAG_TSYNC`).
     pub(super) result: i64,
 }
 
-/// Puts a filter into the region, as seccomp(2) wants it.
-pub(super) fn filter_slot(region: &Rc<Region>, filter: &[libc::sock_filter]) -> Option<Slot> {
-    let slot = region.slot(PROGRAM + filter.len() * 8)?;
-    // struct sock_fprog: a count, padding, a pointer.
-    slot.write(0, &(filter.len() as u64).to_le_bytes());
-    slot.write(8, &(slot.address() + PROGRAM as u64).to_ne_bytes());
-    for (index, i) in filter.iter().enumerate() {
-        let word = u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32;
-        slot.write(PROGRAM + index * 8, &word.to_le_bytes());
+impl Install {
+    /// Puts a filter into the region, as seccomp(2) wants it; `None` if there
+    /// is no room.
+    pub(super) fn new(region: &Rc<Region>, filter: &[libc::sock_filter], before: Option<u32>) -> Option<Self> {
+        let slot = region.slot(PROGRAM + filter.len() * 8)?;
+        // struct sock_fprog: a count, padding, a pointer.
+        slot.write(0, &(filter.len() as u64).to_le_bytes());
+        slot.write(8, &(slot.address() + PROGRAM as u64).to_ne_bytes());
+        for (index, i) in filter.iter().enumerate() {
+            let word = u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32;
+            slot.write(PROGRAM + index * 8, &word.to_le_bytes());
+        }
+        Some(Self { slot, before, result: -i64::from(libc::ECANCELED) })
     }
-    Some(slot)
+
+    fn call(&self) -> Chore {
+        let flags = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+        let set = u64::from(libc::SECCOMP_SET_MODE_FILTER);
+        call(libc::SYS_seccomp, [set, flags, self.slot.address(), 0, 0, 0])
+    }
 }
 
 /// Where in its slot a filter's program begins.
 const PROGRAM: usize = 16;
 
 /// Descriptors that a task needs for it.
-pub(super) const DESCRIPTORS: u64 = 3;
+const DESCRIPTORS: u64 = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -87,60 +125,77 @@ enum Step {
     Scratch,
     Sockets,
     Receive,
-    Map { last: bool },
-    Clear,
+    Map { over: bool },
     GiveUpPrivileges,
     Install { last: bool },
     Undo,
 }
 
 /// Places in the scratch page.
-const SCRATCH: u64 = 4096;
 const HEADER: u64 = 64;
 const VECTOR: u64 = 256;
 const CONTROL: u64 = 320;
 const BYTE: u64 = 512;
-/// `CMSG_SPACE(sizeof(int))`, and where the descriptor is in it.
+/// `CMSG_SPACE(sizeof(int))`.
 const CONTROL_SIZE: u64 = 24;
-const CONTROL_DESCRIPTOR: u64 = 16;
 
 impl Errand {
-    /// An errand of a task that is at the entry of call `nr`. Also installs
-    /// the filter that lies in `filter`, a slot of the region.
-    pub(super) fn new(
-        region: Rc<Region>,
-        ids: (pid_t, pid_t),
-        original: Registers,
-        nr: u64,
-        mask: u64,
-        filter: Option<Slot>,
-    ) -> Self {
-        Self {
-            original,
-            nr,
-            mask,
-            room: None,
+    /// An errand of a task that is at the entry of a call. None if there is no
+    /// place to make calls.
+    pub(super) fn new(own: Own, region: Rc<Region>, install: Option<Install>, busy: Busy) -> Option<Self> {
+        let trampoline = Trampoline::put(own.ids.1, &own.registers, own.nr, own.mask);
+        if trampoline.is_none() && own.arch != Arch::NATIVE {
+            // The instruction of another convention makes other calls.
+            return None;
+        }
+        Some(Self {
+            room: sys::make_room_for_descriptors(own.ids.0, DESCRIPTORS),
+            own,
             region,
-            ids,
+            trampoline,
             step: Step::Begin,
+            chore: None,
             scratch: 0,
             received: 0,
             undo: Vec::new(),
-            install: filter.map(|slot| Install { slot, result: -i64::from(libc::ECANCELED) }),
-        }
-    }
-
-    /// What came of the filter, if one was to be installed.
-    pub(super) fn installed(&self) -> Option<i64> {
-        self.install.as_ref().map(|install| install.result)
-    }
-
-    /// The next call, after the last one's result; `None` when all is done.
-    pub(super) fn next(&mut self, result: i64) -> Option<Chore> {
-        self.advance(result).unwrap_or_else(|error| {
-            tracing::debug!("thread {}: {error} after {:?}", self.ids.1, self.step);
-            self.undo_next()
+            install,
+            _busy: busy,
         })
+    }
+
+    /// Whether this is the call that the task was sent to make.
+    pub(super) fn makes(&self, call: &CallInfo) -> bool {
+        call.audit == Arch::NATIVE.audit() && self.chore == Some((call.nr, call.args))
+    }
+
+    /// The registers with which the task makes the next call, after the last
+    /// one's result; `None` when all is done.
+    pub(super) fn next(&mut self, result: i64) -> Option<Registers> {
+        self.chore = self.advance(result).unwrap_or_else(|error| {
+            tracing::debug!("thread {}: {error} after {:?}", self.own.ids.1, self.step);
+            self.undo_next()
+        });
+        let (nr, args) = self.chore?;
+        let mut registers = self.own.registers.clone();
+        if let Some(trampoline) = &self.trampoline {
+            registers.call_at(trampoline.start(), nr, args);
+        } else {
+            registers.set_call(nr, args);
+            registers.call_again(nr);
+        }
+        Some(registers)
+    }
+
+    /// Gives the task back what it had.
+    pub(super) fn end(&self) {
+        let (pid, tid) = self.own.ids;
+        if let Some(trampoline) = &self.trampoline {
+            trampoline.remove(tid);
+        }
+        let _ = sys::set_signal_mask(tid, self.own.mask);
+        if let Some(limit) = self.room {
+            sys::set_descriptor_limit(pid, limit);
+        }
     }
 
     fn advance(&mut self, result: i64) -> io::Result<Option<Chore>> {
@@ -152,42 +207,37 @@ impl Errand {
         let (step, chore) = match self.step {
             Step::Begin => {
                 let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-                (Step::Scratch, call(libc::SYS_mmap, [0, SCRATCH, protection as u64, flags as u64, none, 0]))
+                (Step::Scratch, call(libc::SYS_mmap, [0, SCRATCH_SIZE, protection as u64, flags as u64, none, 0]))
             }
             Step::Scratch => {
                 self.scratch = succeeded()?;
-                self.undo.push(call(libc::SYS_munmap, [self.scratch, SCRATCH, 0, 0, 0, 0]));
+                SCRATCH_DESCRIPTORS.iter().for_each(|place| self.set_number(*place, -1));
+                self.point_to_scratch(self.scratch);
+                self.undo.push(Undo::Scratch);
                 let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
                 (Step::Sockets, call(libc::SYS_socketpair, [libc::AF_UNIX as u64, kind as u64, 0, self.scratch, 0, 0]))
             }
             Step::Sockets => {
                 succeeded()?;
-                let [theirs, ours] = [self.number(0)?, self.number(4)?];
-                for fd in [theirs, ours] {
-                    self.undo.push(call(libc::SYS_close, [fd as u64, 0, 0, 0, 0, 0]));
-                }
-                self.send(&sys::take_descriptor(self.ids, ours)?)?;
+                let [theirs, ours] = [self.take_number(0)?, self.take_number(1)?];
+                self.send(&sys::take_descriptor(self.own.ids, ours as c_int)?)?;
                 let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-                (Step::Receive, call(libc::SYS_recvmsg, [theirs as u64, self.scratch + HEADER, flags as u64, 0, 0, 0]))
+                (Step::Receive, call(libc::SYS_recvmsg, [theirs, self.scratch + HEADER, flags as u64, 0, 0, 0]))
             }
             Step::Receive => {
                 succeeded()?;
-                let fd = self.number(CONTROL + CONTROL_DESCRIPTOR)? as u64;
-                self.undo.push(call(libc::SYS_close, [fd, 0, 0, 0, 0, 0]));
-                self.received = fd;
-                (Step::Map { last: false }, self.map())
+                self.received = self.take_number(2)?;
+                (Step::Map { over: false }, self.map(libc::MAP_FIXED_NOREPLACE))
             }
-            // Another thread may have mapped it meanwhile, or a host before us
-            // has left its own.
-            Step::Map { last: false }
-                if result == -i64::from(libc::EEXIST) && !self.region.is_mapped_in(self.ids.1) =>
+            // What a host before us has left is replaced in one go.
+            Step::Map { over: false }
+                if result == -i64::from(libc::EEXIST) && !self.region.is_mapped_in(self.own.ids.1) =>
             {
-                if !is_leftover(self.ids.1) {
+                if !is_leftover(self.own.ids.1) {
                     return Ok(self.undo_next());
                 }
-                (Step::Clear, call(libc::SYS_munmap, [BASE, SIZE as u64, 0, 0, 0, 0]))
+                (Step::Map { over: true }, self.map(libc::MAP_FIXED))
             }
-            Step::Clear => (Step::Map { last: true }, self.map()),
             Step::Map { .. } => match &self.install {
                 Some(install) => (Step::Install { last: false }, install.call()),
                 None => return Ok(self.undo_next()),
@@ -206,29 +256,52 @@ impl Errand {
                 let install = self.install.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 (Step::Install { last: true }, install.call())
             }
-            Step::Undo => return Ok(self.undo.pop()),
+            Step::Undo => return Ok(self.undo_next()),
         };
         self.step = step;
         Ok(Some(chore))
     }
 
-    fn map(&self) -> Chore {
-        let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
-        call(libc::SYS_mmap, [BASE, SIZE as u64, libc::PROT_READ as u64, flags, self.received, 0])
+    fn map(&self, fixed: c_int) -> Chore {
+        let (protection, flags) = (libc::PROT_READ as u64, (libc::MAP_SHARED | fixed) as u64);
+        call(libc::SYS_mmap, [BASE, SIZE as u64, protection, flags, self.received, 0])
     }
 
+    /// Whatever is undone by the task is not undone again by the trampoline.
     fn undo_next(&mut self) -> Option<Chore> {
         self.step = Step::Undo;
-        self.undo.pop()
+        match self.undo.pop()? {
+            Undo::Descriptor(place, fd) => {
+                self.set_number(place, -1);
+                Some(call(libc::SYS_close, [fd, 0, 0, 0, 0, 0]))
+            }
+            Undo::Scratch => {
+                self.point_to_scratch(0);
+                Some(call(libc::SYS_munmap, [self.scratch, SCRATCH_SIZE, 0, 0, 0, 0]))
+            }
+        }
     }
 
-    /// An `int` of the scratch page.
-    fn number(&self, offset: u64) -> io::Result<c_int> {
-        let mut bytes = [0; 4];
-        match TraceeMemory(self.ids.1).read(self.scratch + offset, &mut bytes) {
-            4 => Ok(c_int::from_ne_bytes(bytes)),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    fn point_to_scratch(&self, address: u64) {
+        if let Some(trampoline) = &self.trampoline {
+            trampoline.set_scratch(self.own.ids.1, address);
         }
+    }
+
+    /// A descriptor that a call has put into the scratch page; to be closed.
+    fn take_number(&mut self, which: usize) -> io::Result<u64> {
+        let place = SCRATCH_DESCRIPTORS[which];
+        let mut bytes = [0; 4];
+        if TraceeMemory(self.own.ids.1).read(self.scratch + place, &mut bytes) < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let fd = u64::from(u32::from_ne_bytes(bytes));
+        self.undo.push(Undo::Descriptor(place, fd));
+        Ok(fd)
+    }
+
+    fn set_number(&self, place: u64, number: c_int) {
+        sys::write_memory(self.own.ids.1, self.scratch + place, &number.to_ne_bytes());
     }
 
     /// Sends the region's memfd and prepares a `struct msghdr` to receive it.
@@ -248,7 +321,7 @@ impl Errand {
 
     fn write(&self, offset: u64, words: &[u64]) -> bool {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        sys::write_memory(self.ids.1, self.scratch + offset, &bytes)
+        sys::write_memory(self.own.ids.1, self.scratch + offset, &bytes)
     }
 }
 
@@ -259,14 +332,6 @@ fn is_leftover(tid: pid_t) -> bool {
     let begins = format!("{BASE:08x}-");
     let name = [b"/memfd:", region::NAME.to_bytes()].concat();
     maps.lines().any(|line| line.starts_with(begins.as_bytes()) && line.contains_str(&name))
-}
-
-impl Install {
-    fn call(&self) -> Chore {
-        let flags = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-        let set = u64::from(libc::SECCOMP_SET_MODE_FILTER);
-        call(libc::SYS_seccomp, [set, flags, self.slot.address(), 0, 0, 0])
-    }
 }
 
 fn call(nr: libc::c_long, args: [u64; 6]) -> Chore {

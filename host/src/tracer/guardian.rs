@@ -13,6 +13,8 @@
 //! what can fail, and it judges nothing.
 #![allow(unsafe_code, reason = "fork, and memory shared with a child")]
 
+use std::collections::HashSet;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,10 +25,11 @@ use libc::pid_t;
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, fork, pipe2, setsid};
 
-use super::engine;
+use super::procfs::Status;
+use super::{Selection, engine};
 
 /// Its command name, by which a new host knows it.
-pub(super) const NAME: &str = "tracegate-guard";
+const NAME: &CStr = c"tracegate-guard";
 /// Highest process id that Linux gives out (`PID_MAX_LIMIT`).
 const MOST_PIDS: usize = 1 << 22;
 /// What the host writes when it ends in order.
@@ -82,6 +85,20 @@ impl Guardian {
     }
 }
 
+/// Whether a process is a guardian, as far as its name tells.
+pub(super) fn is_guardian(pid: pid_t) -> bool {
+    Status::of(pid).is_some_and(|status| status.name.as_bytes() == NAME.to_bytes())
+}
+
+/// Whether one holds any process that is meant.
+#[must_use]
+pub fn holds_any(selection: &Selection) -> bool {
+    let pids = selection.processes();
+    let tracers = pids.into_iter().filter_map(|pid| Some(Status::of(pid)?.tracer));
+    let tracers: HashSet<pid_t> = tracers.filter(|tracer| *tracer != 0).collect();
+    tracers.into_iter().any(is_guardian)
+}
+
 fn watch(alive: OwnedFd, traced: &Traced, host: pid_t) {
     extern "C" fn nothing(_: libc::c_int) {}
     let _ = setsid();
@@ -98,13 +115,13 @@ fn watch(alive: OwnedFd, traced: &Traced, host: pid_t) {
         libc::sigaddset(&raw mut mask, signal);
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const mask, std::ptr::null_mut());
         libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0);
-        libc::prctl(libc::PR_SET_NAME, c"tracegate-guard".as_ptr());
+        libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
         // Each moment counts then. Where it may not, it does not.
         libc::setpriority(libc::PRIO_PROCESS, 0, -20);
     }
     // The host's input and output are not kept open.
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-        for fd in 0..2 {
+        for fd in 0..=2 {
             // SAFETY: system calls on numbers.
             unsafe { libc::dup2(null.as_raw_fd(), fd) };
         }

@@ -45,6 +45,7 @@ mod stop;
 mod sys;
 mod task;
 mod traits;
+mod trampoline;
 mod wait;
 mod walk;
 
@@ -52,7 +53,7 @@ use std::sync::Arc;
 
 pub use engine::{Ended, OnHostDeath, Options, TraceError, attach, run};
 pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
-pub use guardian::Guardian;
+pub use guardian::{Guardian, holds_any};
 pub use launch::LaunchError;
 pub(crate) use procfs::{container_of, processes as process_ids, threads};
 pub use selection::{Filters, Selection, Skipped};

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::ops::Range;
 
 use bstr::{BString, ByteSlice};
 use libc::pid_t;
@@ -32,13 +33,20 @@ fn link(tid: pid_t, entry: &str) -> BString {
 /// The file that is mapped in task `tid` where `address` is.
 pub(super) fn file_at(tid: pid_t, address: u64) -> Option<BString> {
     let maps = read(tid, "maps", 1 << 20);
-    let holds = |line: &&[u8]| {
-        let range = line.split_str(" ").next().and_then(|range| range.to_str().ok()?.split_once('-'));
-        let number = |text| u64::from_str_radix(text, 16).ok();
-        range.and_then(|(start, end)| Some((number(start)?..number(end)?).contains(&address))).unwrap_or(false)
-    };
-    let line = maps.lines().find(holds)?;
+    let line = maps.lines().find(|line| range(line).is_some_and(|range| range.contains(&address)))?;
     line.find_byte(b'/').map(|start| line[start..].into())
+}
+
+/// The addresses of a task's vDSO (vdso(7)).
+pub(super) fn vdso(tid: pid_t) -> Option<Range<u64>> {
+    range(read(tid, "maps", 8 << 20).lines().rfind(|line| line.ends_with(b" [vdso]"))?)
+}
+
+/// The addresses of a line of `/proc/TID/maps`.
+fn range(line: &[u8]) -> Option<Range<u64>> {
+    let (start, end) = line.split_str(" ").next()?.to_str().ok()?.split_once('-')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    Some(number(start)?..number(end)?)
 }
 
 /// The process that thread `tid` belongs to, with that thread's credentials.
@@ -92,8 +100,13 @@ pub(super) struct Status {
     pub(super) user: u32,
     /// It has a seccomp filter.
     pub(super) filtered: bool,
+    /// How many it has (Linux 5.9).
+    pub(super) filters: Option<u32>,
     ignored: u64,
     caught: u64,
+    blocked: u64,
+    /// Sent to it, or to its process.
+    pending: u64,
     state: u8,
     kernel: bool,
 }
@@ -115,8 +128,11 @@ impl Status {
             tracer: number("TracerPid:").unwrap_or(0),
             user: field("Uid:").and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX),
             filtered: field("Seccomp:") == Some("2"),
+            filters: number("Seccomp_filters:").and_then(|count: pid_t| count.try_into().ok()),
             ignored: signals("SigIgn:"),
             caught: signals("SigCgt:"),
+            blocked: signals("SigBlk:"),
+            pending: signals("SigPnd:") | signals("ShdPnd:"),
             state: field("State:").and_then(|state| state.bytes().next()).unwrap_or(b'?'),
             // "Kthread" is there since Linux 6.8; before, only what lives in
             // the kernel has no memory of its own.
@@ -129,6 +145,12 @@ impl Status {
         let bit = 1u64.checked_shl((signal - 1) as u32).unwrap_or(0);
         let by_default = matches!(signal, libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT);
         self.ignored & bit != 0 || (by_default && self.caught & bit == 0)
+    }
+
+    /// A signal is pending that it neither blocks nor ignores.
+    pub(super) fn is_signalled(&self) -> bool {
+        let deliverable = self.pending & !self.blocked;
+        (1..=64).any(|signal| deliverable & (1 << (signal - 1)) != 0 && !self.ignores(signal))
     }
 
     /// It has ended, and perhaps waits for its parent.

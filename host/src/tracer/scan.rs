@@ -13,11 +13,10 @@ use libc::pid_t;
 use super::inbox::{Inbox, Message};
 use super::selection::{self, Filters};
 
-/// Starts looking every `interval`.
-pub(super) fn start(filters: Filters, interval: Duration, inbox: Arc<Inbox>) -> io::Result<()> {
+/// Starts looking every `interval`. Those in `tried` have been tried already.
+pub(super) fn start(filters: Filters, interval: Duration, tried: Vec<pid_t>, inbox: Arc<Inbox>) -> io::Result<()> {
     std::thread::Builder::new().name("scan".into()).spawn(move || {
-        // Those that were there at the start have been tried already.
-        let mut tried: HashSet<pid_t> = selection::all(&filters).into_iter().collect();
+        let mut tried: HashSet<pid_t> = tried.into_iter().collect();
         loop {
             std::thread::sleep(interval);
             let now: HashSet<pid_t> = selection::all(&filters).into_iter().collect();

@@ -24,6 +24,14 @@ pub enum Selection {
 }
 
 impl Selection {
+    /// The processes that are meant now.
+    pub(super) fn processes(&self) -> Vec<pid_t> {
+        match self {
+            Self::Pids(pids) => with_descendants(pids),
+            Self::All(filters, _) => all(filters),
+        }
+    }
+
     /// Whether a process is named by its number.
     pub(super) fn names(&self, pid: pid_t) -> bool {
         matches!(self, Self::Pids(pids) if pids.contains(&pid))

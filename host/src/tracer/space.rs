@@ -6,7 +6,7 @@
 //! (`engine/protection.rs`). In doubt a task is not alone.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use libc::{c_int, pid_t};
 
@@ -25,7 +25,12 @@ struct Inner {
     mapped: Cell<bool>,
     /// How often mapping it came to nothing.
     failures: Cell<u32>,
+    /// A task of it runs an errand.
+    busy: RefCell<Weak<()>>,
 }
+
+/// Held while a task runs an errand.
+pub(super) type Busy = Rc<()>;
 
 /// Attempts to map the region, after which calls that need it are refused.
 const MOST_FAILURES: u32 = 3;
@@ -37,6 +42,7 @@ impl Space {
             region: RefCell::new(region),
             mapped: Cell::new(mapped),
             failures: Cell::new(0),
+            busy: RefCell::default(),
         }))
     }
 
@@ -96,6 +102,18 @@ impl Space {
         let mapped = self.0.region.borrow().as_ref().is_some_and(|region| region.is_mapped_in(tid));
         self.0.mapped.set(mapped);
         mapped
+    }
+
+    /// Whether a task of it runs an errand.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.busy.borrow().strong_count() > 0
+    }
+
+    /// A task of it begins an errand, which lasts as long as what is returned.
+    pub(super) fn occupy(&self) -> Busy {
+        let busy = Busy::default();
+        self.0.busy.replace(Rc::downgrade(&busy));
+        busy
     }
 
     /// A task has tried to map the region, and has not.

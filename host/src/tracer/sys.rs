@@ -222,6 +222,16 @@ pub(super) fn poke(tid: pid_t, address: u64, word: u64) -> io::Result<()> {
     ptrace(libc::PTRACE_POKEDATA, tid, address as usize, word as usize).map(drop)
 }
 
+/// Writes to a stopped tracee's memory in words; whether all was written. The
+/// last word is filled up with zeros.
+pub(super) fn poke_all(tid: pid_t, address: u64, bytes: &[u8]) -> bool {
+    bytes.chunks(size_of::<u64>()).zip((address..).step_by(size_of::<u64>())).all(|(chunk, address)| {
+        let mut word = [0; size_of::<u64>()];
+        word[..chunk.len()].copy_from_slice(chunk);
+        poke(tid, address, u64::from_ne_bytes(word)).is_ok()
+    })
+}
+
 /// kcmp(2) of two tasks: whether they share the resource `kind`.
 pub(super) fn kcmp(one: pid_t, other: pid_t, kind: c_int) -> io::Result<bool> {
     // SAFETY: a system call on numbers.

@@ -36,7 +36,9 @@ pub(super) struct Task {
     pub(super) pending: Option<Pending>,
     /// It has our filter; otherwise it stops at entry and exit of each call.
     pub(super) filtered: bool,
-    /// Without our filter: it is in a call. Matters before Linux 5.3 only.
+    /// It has the filter of a host before us, and cannot be without a tracer.
+    pub(super) needs_tracer: bool,
+    /// Without our filter: it is in a call.
     pub(super) inside: bool,
     /// We have asked it to stop, and it has not yet.
     pub(super) interrupted: bool,
@@ -118,6 +120,7 @@ impl Task {
             pid,
             pending: None,
             filtered: false,
+            needs_tracer: false,
             inside: false,
             interrupted: false,
             was_stopped: false,
@@ -136,6 +139,14 @@ impl Task {
             pagemap: None,
             view: Arc::default(),
         }
+    }
+
+    /// Another thread of its process, of which as much is known.
+    pub(super) fn alike(&self) -> Self {
+        let mut task = Self::new(self.pid);
+        (task.filtered, task.needs_tracer, task.space) = (self.filtered, self.needs_tracer, self.space.clone());
+        task.exe.clone_from(&self.exe);
+        task
     }
 
     /// Asks it to stop.

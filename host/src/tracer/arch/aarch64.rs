@@ -38,6 +38,12 @@ pub(in crate::tracer) fn set_first_argument(tid: pid_t, value: u64) -> io::Resul
     sys::set_registers(tid, &registers)
 }
 
+/// Code for calls that are not the task's own. There is none: without a tracer
+/// the task would need a register to come back with, and none is free.
+pub(in crate::tracer) fn trampoline(_registers: &Registers, _nr: u64, _mask: u64) -> Option<(Vec<u8>, usize)> {
+    None
+}
+
 /// The general registers of a stopped task.
 #[derive(Clone, Debug)]
 pub(in crate::tracer) struct Registers {
@@ -59,7 +65,7 @@ impl Registers {
     /// The call at whose entry the task is stopped, for kernels before 5.3.
     pub(in crate::tracer) fn call(&self) -> CallInfo {
         let r = &self.general.regs;
-        CallInfo { audit: AUDIT_ARCH_AARCH64, nr: r[8], args: [r[0], r[1], r[2], r[3], r[4], r[5]] }
+        CallInfo { audit: AUDIT_ARCH_AARCH64, nr: r[8], args: [r[0], r[1], r[2], r[3], r[4], r[5]], mark: None }
     }
 
     /// The result of the call at whose exit the task is stopped.
@@ -87,6 +93,12 @@ impl Registers {
     pub(in crate::tracer) fn call_again(&mut self, nr: u64) {
         self.general.pc = self.general.pc.wrapping_sub(INSTRUCTION);
         self.general.regs[8] = nr;
+    }
+
+    /// Makes the task, stopped after a call, make call `nr` at `address` next.
+    pub(in crate::tracer) fn call_at(&mut self, address: u64, nr: u64, args: [u64; 6]) {
+        self.set_call(nr, args);
+        self.general.pc = address;
     }
 
     /// Makes the call at whose entry the task is stopped another one, with the

@@ -7,6 +7,10 @@ use libc::{c_uint, pid_t, user_regs_struct};
 
 use super::super::sys::{self, CallInfo};
 
+mod trampoline;
+
+pub(in crate::tracer) use trampoline::trampoline;
+
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 /// Code segment of 32-bit programs on a 64-bit kernel (`__USER32_CS`).

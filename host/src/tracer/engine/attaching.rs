@@ -6,6 +6,9 @@
 //! are made again here. The same holds for signals that a task ignores: the
 //! kernel drops them unless the task is traced.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::time::{Duration, Instant};
 
 use bstr::BString;
@@ -29,7 +32,7 @@ const MOST_PASSES: usize = 1000;
 struct Taken {
     processes: Vec<pid_t>,
     threads: usize,
-    /// Why the last of those that refused did.
+    /// Why the first of those that refused did.
     refused: Option<String>,
 }
 
@@ -40,12 +43,10 @@ impl Taken {
 }
 
 impl Engine<'_> {
-    /// Attaches to all that `selection` names, and says so.
-    pub(super) fn attach(&mut self, selection: &Selection) -> Result<(), TraceError> {
-        let (wanted, must) = match selection {
-            Selection::Pids(pids) => (selection::with_descendants(pids), true),
-            Selection::All(filters, _) => (selection::all(filters), false),
-        };
+    /// Attaches to all that `selection` names, and says so. Those that were
+    /// tried.
+    pub(super) fn attach(&mut self, selection: &Selection) -> Result<Vec<pid_t>, TraceError> {
+        let (wanted, must) = (selection.processes(), matches!(selection, Selection::Pids(_)));
         // A descendant that is the host was not asked for.
         let expected = |pid, why: &Skipped| matches!(why, Skipped::Ourselves) && !selection.names(pid);
         let taken = self.seize_all(&wanted, expected);
@@ -53,7 +54,7 @@ impl Engine<'_> {
             return Err(TraceError::Nothing(taken.refused.unwrap_or_else(|| "no process was named".into())));
         }
         self.handler.notice(&taken.notice());
-        Ok(())
+        Ok(wanted)
     }
 
     /// Attaches to processes that a scan has found.
@@ -83,7 +84,7 @@ impl Engine<'_> {
                 }
                 Err(why) if expected(pid, &why) => {}
                 Err(why) => {
-                    taken.refused = Some(format!("process {pid} {why}"));
+                    taken.refused.get_or_insert_with(|| format!("process {pid} {why}"));
                     self.skipped(pid, why);
                 }
             }
@@ -109,59 +110,60 @@ impl Engine<'_> {
     /// number of those that were not ours before.
     pub(super) fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
         selection::attachable(pid)?;
-        if !self.passing {
-            relieve_guardian(pid);
-        }
-        let (mut seized, mut refused) = (0, None);
         let exe = if self.processes { procfs::process(pid).exe } else { BString::default() };
         let sibling = self.tasks.values().find(|other| other.pid == pid);
-        let space = sibling.map_or_else(Space::unknown, |sibling| sibling.space.clone());
+        let mut model = Task::new(pid);
+        model.space = sibling.map_or_else(Space::unknown, |sibling| sibling.space.clone());
+        (model.filtered, model.exe) = (self.passing, exe);
+        let (mut seized, mut refused, mut former) = (0, None, Former::new(self.passing));
         for _ in 0..MOST_PASSES {
-            let new: Vec<pid_t> =
-                procfs::threads(pid).into_iter().filter(|tid| !self.tasks.contains_key(tid)).collect();
-            let mut progress = false;
+            let mut new = procfs::threads(pid);
+            new.retain(|tid| !self.tasks.contains_key(tid));
+            // Whoever has the first thread has the process.
+            new.sort_unstable_by_key(|tid| (*tid != pid, *tid));
+            let (mut progress, mut again) = (false, false);
             for tid in new {
                 match sys::ptrace(libc::PTRACE_SEIZE, tid, 0, self.options as usize) {
                     Ok(_) => {
-                        let mut task = Task::new(pid);
-                        (task.filtered, task.space) = (self.passing, space.clone());
-                        task.exe.clone_from(&exe);
+                        let mut task = model.alike();
                         if !self.passing {
                             task.interrupt(tid);
                         }
                         self.tasks.insert(tid, task);
                         (seized, progress) = (seized + 1, true);
                     }
-                    Err(error) => {
-                        let status = Status::of(tid);
-                        if status.as_ref().is_some_and(|status| status.tracer == std::process::id() as pid_t) {
-                            // Made by a thread that we had seized.
-                            self.task(tid);
-                        } else if let Some(status) = status.filter(|status| !status.ended()) {
-                            refused = Some(Skipped::why(&status, error));
-                        }
-                    }
+                    Err(error) => match former.judge(tid, error) {
+                        Refusal::Ended => {}
+                        // Made by a thread that we had seized.
+                        Refusal::Ours => drop(self.task(tid)),
+                        Refusal::Passes => again = true,
+                        Refusal::Stays(why) if seized == 0 => return Err(why),
+                        Refusal::Stays(why) => refused = Some(why),
+                    },
                 }
             }
-            if !progress {
+            if again {
+                std::thread::yield_now();
+            } else if !progress {
                 break;
             }
         }
-        match refused {
-            Some(why) if seized == 0 => Err(why),
-            _ => {
-                if let Some(task) = self.tasks.get_mut(&pid).filter(|_| seized == 1 && !self.passing)
-                    && is_alone(pid)
-                {
-                    task.space = Space::fresh();
-                }
-                if self.inject && seized > 0 {
-                    self.to_filter.insert(pid);
-                }
-                self.guarded(pid);
-                Ok(seized)
-            }
+        if let Some(why) = refused.filter(|_| seized == 0) {
+            return Err(why);
         }
+        if let Some(task) = self.tasks.get_mut(&pid).filter(|_| seized == 1 && !self.passing)
+            && is_alone(pid)
+        {
+            task.space = Space::fresh();
+        }
+        if former.was_guarded() {
+            self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.needs_tracer = true);
+        }
+        if self.inject && seized > 0 {
+            self.to_filter.insert(pid);
+        }
+        self.guarded(pid);
+        Ok(seized)
     }
 
     /// Begins to let all tasks go: each is asked to stop, and detached when it
@@ -183,17 +185,20 @@ impl Engine<'_> {
         }
     }
 
-    /// A filter was installed in all threads of a process, or was not: then
-    /// the process stops at every call, as before.
-    pub(super) fn installed(&mut self, pid: pid_t, result: i64) {
+    /// A filter was installed in all threads of a process, which had as many as
+    /// this `before`, or was not: then the process stops at every call, as
+    /// before.
+    pub(super) fn installed(&mut self, pid: pid_t, result: i64, before: Option<u32>) {
         let threads = procfs::threads(pid);
+        // A filter of the program's own can answer for the kernel.
+        let has = |status: Status| status.filtered && before.is_none_or(|before| status.filters == Some(before + 1));
         let outcome = match result {
-            0 if !threads.iter().all(|tid| Status::of(*tid).is_none_or(|status| status.filtered)) => {
+            0 if !threads.iter().all(|tid| Status::of(*tid).is_none_or(has)) => {
                 Err("not all of its threads have it".to_owned())
             }
             0 => Ok(threads.len()),
             tid @ 1.. => Err(format!("its thread {tid} has filters of its own")),
-            errno => Err(std::io::Error::from_raw_os_error(-errno as i32).to_string()),
+            errno => Err(io::Error::from_raw_os_error(-errno as i32).to_string()),
         };
         if outcome.is_ok() {
             self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.filtered = true);
@@ -206,6 +211,20 @@ impl Engine<'_> {
         if self.task(stop.tid()).interrupted {
             restart(stop);
         }
+    }
+
+    /// The same at the exit of a call. A signal that another thread has taken,
+    /// or that is ignored, would not have woken this one without a tracer.
+    pub(super) fn mend_call(&mut self, stop: &Stopped) {
+        let tid = stop.tid();
+        if !was_interrupted(stop) {
+            return;
+        }
+        if !self.task(tid).interrupted && Status::of(tid).is_some_and(|status| !status.is_signalled()) {
+            // So that the kernel looks at the result.
+            self.task(tid).interrupt(tid);
+        }
+        self.mend(stop);
     }
 
     /// A signal is about to be delivered. One that is ignored would not have
@@ -234,24 +253,65 @@ fn is_gone(pid: pid_t) -> bool {
     Status::of(pid).is_none_or(|status| status.ended() || status.is_kernel_thread())
 }
 
-/// Asks the guardian of a host that has died to let a process go.
-fn relieve_guardian(pid: pid_t) {
-    let tracer = || Status::of(pid).map_or(0, |status| status.tracer);
-    let guardian = tracer();
-    if guardian == 0 || Status::of(guardian).is_none_or(|status| status.name != guardian::NAME) {
-        return;
-    }
-    if nix::sys::signal::kill(nix::unistd::Pid::from_raw(guardian), nix::sys::signal::Signal::SIGTERM).is_err() {
-        return;
-    }
-    let since = Instant::now();
-    while tracer() == guardian && since.elapsed() < HANDOVER {
-        std::thread::yield_now();
-    }
+/// What a refusal to be traced comes to.
+enum Refusal {
+    /// The task is gone.
+    Ended,
+    Ours,
+    /// It will be over in a moment.
+    Passes,
+    Stays(Skipped),
 }
 
-/// Longest wait for a guardian to leave.
-const HANDOVER: Duration = Duration::from_secs(1);
+/// Who traced a process before us.
+struct Former {
+    since: Instant,
+    /// A host that dies, whose guardian we are.
+    dying: bool,
+    /// Guardians that have been asked to leave.
+    asked: HashSet<pid_t>,
+}
+
+/// Longest wait for a guardian or a host to leave.
+const HANDOVER: Duration = Duration::from_secs(2);
+/// Longest wait for a thread whose process executes a program, which the
+/// kernel does not let be traced for a moment.
+const TRANSITION: Duration = Duration::from_millis(50);
+
+impl Former {
+    fn new(dying: bool) -> Self {
+        Self { since: Instant::now(), dying, asked: HashSet::new() }
+    }
+
+    /// What `PTRACE_SEIZE` means by `error`. A guardian is asked to leave.
+    fn judge(&mut self, tid: pid_t, error: io::Error) -> Refusal {
+        let Some(status) = Status::of(tid).filter(|status| !status.ended()) else { return Refusal::Ended };
+        let waited = self.since.elapsed();
+        match status.tracer {
+            0 if waited < TRANSITION && File::open(format!("/proc/{tid}/mem")).is_ok() => Refusal::Passes,
+            0 => Refusal::Stays(Skipped::why(&status, error)),
+            tracer if tracer == std::process::id() as pid_t => Refusal::Ours,
+            tracer if waited < HANDOVER && (self.dying || self.relieves(tracer)) => Refusal::Passes,
+            _ => Refusal::Stays(Skipped::why(&status, error)),
+        }
+    }
+
+    fn relieves(&mut self, tracer: pid_t) -> bool {
+        if self.asked.contains(&tracer) {
+            return true;
+        }
+        let guards = guardian::is_guardian(tracer);
+        if guards {
+            self.asked.insert(tracer);
+            sys::signal_process(tracer, libc::SIGTERM);
+        }
+        guards
+    }
+
+    fn was_guarded(&self) -> bool {
+        !self.asked.is_empty()
+    }
+}
 
 /// Whether a call answers `EINTR` by itself when something has woken it, where
 /// others are restarted by the kernel if no handler runs (signal(7); the

@@ -36,7 +36,16 @@ impl Engine<'_> {
             let _gone = stop.skip(-i64::from(libc::ENOSYS));
             return self.go_on(stop, 0);
         }
-        self.task(stop.tid()).filtered = true;
+        let task = self.task(stop.tid());
+        if task.filtered {
+            return self.entry(stop, info);
+        }
+        // The filter of a host before us.
+        task.needs_tracer = true;
+        if task.inside {
+            // It was judged at the plain stop before.
+            return self.go_on(stop, 0);
+        }
         self.entry(stop, info);
     }
 
@@ -53,7 +62,7 @@ impl Engine<'_> {
                 if filtered {
                     // The filter has yet to say whether it is wanted.
                     self.go_on(stop, 0);
-                } else if self.to_filter.remove(&pid) {
+                } else if self.to_filter.contains(&pid) {
                     self.send_to_install(stop, info);
                 } else {
                     self.entry(stop, info);
@@ -67,7 +76,7 @@ impl Engine<'_> {
                     let _gone = stop.set_registers(&faked.registers);
                     return self.go_on(stop, 0);
                 }
-                self.mend(&stop);
+                self.mend_call(&stop);
                 self.exit(stop, result);
             }
             // Something newer has stopped it: wait says so.
@@ -227,24 +236,32 @@ impl Engine<'_> {
         self.go_on(stop, 0);
     }
 
-    /// Makes a call fail, unrun. Where our filter stopped it the kernel skips
-    /// it when told so. At a plain stop it asks other filters first, which do
-    /// not know number -1 and may kill; so a call is put in its place that
-    /// every filter allows (`seccomp(2)`, strict mode) and that fails at once.
+    /// Makes a call fail, unrun.
     fn deny(&mut self, stop: &Stopped, errno: c_int) {
         let result = -i64::from(errno);
         if self.task(stop.tid()).filtered {
             let _gone = stop.skip(result);
-            return;
+        } else if let Ok(registers) = stop.registers() {
+            self.make_harmless(stop);
+            self.task(stop.tid()).faked = Some(Faked { registers, result });
         }
-        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return };
+    }
+
+    /// Keeps a call from running. Where our filter stopped it the kernel skips
+    /// it when told so. At a plain stop it asks other filters first, which do
+    /// not know number -1 and may kill; so a call is put in its place that
+    /// every filter allows (`seccomp(2)`, strict mode) and that fails at once.
+    pub(super) fn make_harmless(&mut self, stop: &Stopped) -> Option<()> {
+        if self.task(stop.tid()).filtered {
+            return stop.skip(0).ok();
+        }
+        let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return None };
         let arch = Arch::from_audit(info.audit, info.nr as u32);
-        let (Some(nr), Ok(registers)) = (arch.unwrap_or(Arch::NATIVE).number("read"), stop.registers()) else { return };
-        let mut replaced = registers.clone();
+        let nr = arch.unwrap_or(Arch::NATIVE).number("read")?;
+        let mut replaced = stop.registers().ok()?;
         replaced.set_number(u64::from(nr));
         replaced.set_argument(0, arch == Some(Arch::X86), u64::MAX);
-        let _gone = stop.set_registers(&replaced);
-        self.task(stop.tid()).faked = Some(Faked { registers, result });
+        stop.set_registers(&replaced).ok()
     }
 
     fn carry_out(

@@ -1,7 +1,6 @@
 //! The guardian's engine: everything passes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
@@ -9,10 +8,7 @@ use super::{Engine, OnHostDeath, Options};
 use crate::decode::Arch;
 use crate::event::{Errno, Event};
 use crate::tracer::inbox::{Inbox, Message};
-use crate::tracer::{Handler, Interest, Notice, Skipped, Stopping, selection, signals};
-
-/// The dying host lets its tasks go a moment after the guardian is told.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::tracer::{Handler, Interest, Notice, Stopping, selection, signals};
 
 /// Wants nothing, refuses nothing.
 struct Pass;
@@ -58,25 +54,10 @@ pub(in crate::tracer) fn stand_by(word: impl FnOnce() -> Option<Vec<pid_t>>) {
     let Ok(mut engine) = Engine::new(&mut handler, options, &[], inbox) else { return };
     engine.passing = true;
     let Some(pids) = word() else { return };
-    let since = Instant::now();
     // What is known first: each moment counts. Then what it has made.
-    let mut wanted = pids.clone();
-    loop {
-        let mut refused = false;
-        for pid in &wanted {
-            refused |= matches!(engine.seize(*pid), Err(Skipped::Traced(..) | Skipped::Forbidden(..)));
-        }
-        if !refused || since.elapsed() > PATIENCE {
-            if wanted.len() > pids.len() || since.elapsed() > PATIENCE {
-                break;
-            }
-            wanted = selection::with_descendants(&pids);
-            if wanted.len() <= pids.len() {
-                break;
-            }
-        }
-        std::thread::yield_now();
-    }
+    // Who is gone needs nobody.
+    pids.iter().for_each(|pid| drop(engine.seize(*pid)));
+    selection::with_descendants(&pids).iter().for_each(|pid| drop(engine.seize(*pid)));
     if signals::leave_on_signal(move || leave.post(Message::Leave)).is_ok() {
         // Nobody is left to be told.
         let _ = engine.run();

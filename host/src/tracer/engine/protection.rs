@@ -14,16 +14,18 @@ use bstr::ByteSlice as _;
 use libc::pid_t;
 
 use super::Engine;
+use super::turns::Waiting;
 use crate::decode::{self, Arch, Kind};
 use crate::event::{Call, Event, Value};
 use crate::tracer::arch::Registers;
-use crate::tracer::errand::{self, Errand};
+use crate::tracer::errand::{Errand, Install, Own};
 use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::{Pin, Snapshot, pins};
 use crate::tracer::protected::Protected;
-use crate::tracer::region::{Region, Slot};
-use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
+use crate::tracer::procfs::Status;
+use crate::tracer::region::Region;
+use crate::tracer::stop::{Asked, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
 use crate::tracer::{region, resolve};
@@ -163,72 +165,94 @@ impl Engine<'_> {
     pub(super) fn send_for_region(&mut self, stop: Stopped, arch: Arch, info: CallInfo) {
         let tid = stop.tid();
         let space = self.task(tid).space.clone();
+        if space.is_busy() {
+            return self.for_errand.push(Waiting { stop, info });
+        }
         if space.look(tid) {
             return self.entry(stop, info);
         }
-        // The instruction of another convention makes other calls.
-        let region = if arch == Arch::NATIVE { space.region_to_map() } else { None };
-        let Some(region) = region else {
-            self.unprotected(tid);
-            return self.refuse(stop, libc::EPERM);
-        };
-        match self.begin(&stop, region, None) {
-            Ok(()) => stop.resume_to_call(0),
-            Err(Gone) => self.refuse(stop, libc::EPERM),
+        if let Some(region) = space.region_to_map()
+            && self.begin(&stop, arch, region, None).is_some()
+        {
+            return stop.resume_to_call(0);
         }
+        self.unprotected(tid);
+        self.refuse(stop, libc::EPERM);
     }
 
     /// Sends a task that is at the entry of a call to install our filter in
     /// all threads of its process.
     pub(super) fn send_to_install(&mut self, stop: Stopped, info: CallInfo) {
-        let task = self.task(stop.tid());
-        let pid = task.pid;
-        let native = Arch::from_audit(info.audit, info.nr as u32) == Some(Arch::NATIVE);
-        let region = task.space.region_to_map().filter(|_| native);
-        let begun = region.ok_or(Gone).and_then(|region| {
-            let slot = errand::filter_slot(&region, &self.filter).ok_or(Gone)?;
-            self.begin(&stop, region, Some(slot))
+        let tid = stop.tid();
+        let task = self.task(tid);
+        let (pid, space) = (task.pid, task.space.clone());
+        if space.is_busy() {
+            return self.entry(stop, info);
+        }
+        self.to_filter.remove(&pid);
+        let before = Status::of(tid).and_then(|status| status.filters);
+        let begun = space.region_to_map().zip(Arch::from_audit(info.audit, info.nr as u32)).and_then(|(region, arch)| {
+            let install = Install::new(&region, &self.filter, before)?;
+            self.begin(&stop, arch, region, Some(install))
         });
-        if begun.is_ok() {
+        if begun.is_some() {
             stop.resume_to_call(0);
         } else {
-            self.installed(pid, -i64::from(libc::EOPNOTSUPP));
+            self.installed(pid, -i64::from(libc::EOPNOTSUPP), before);
             self.entry(stop, info);
         }
     }
 
-    /// Begins an errand at the entry of a call: to map `region`, and to
-    /// install the filter that lies in `filter`.
-    fn begin(&mut self, stop: &Stopped, region: Rc<Region>, filter: Option<Slot>) -> Asked<()> {
-        let (tid, pid) = (stop.tid(), self.task(stop.tid()).pid);
-        let mut registers = stop.registers()?;
-        let own = registers.number().ok_or(Gone)?;
-        let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
-        let mut errand = Errand::new(region, (pid, tid), registers.clone(), own, mask, filter);
-        let Some((nr, args)) = errand.next(0) else { return Err(Gone) };
-        sys::set_signal_mask(tid, u64::MAX).map_err(|_| Gone)?;
-        errand.room = sys::make_room_for_descriptors(pid, errand::DESCRIPTORS);
-        registers.set_call(nr, args);
-        stop.set_registers(&registers)?;
+    /// Those that waited for another's errand go on to judgement when it is
+    /// over.
+    pub(super) fn after_errands(&mut self) {
+        for waiting in std::mem::take(&mut self.for_errand) {
+            if self.task(waiting.stop.tid()).space.is_busy() {
+                self.for_errand.push(waiting);
+            } else {
+                self.entry(waiting.stop, waiting.info);
+            }
+        }
+    }
+
+    /// Begins an errand at the entry of a call: to map `region`, and perhaps to
+    /// install a filter. The call itself does not run.
+    fn begin(&mut self, stop: &Stopped, arch: Arch, region: Rc<Region>, install: Option<Install>) -> Option<()> {
+        let tid = stop.tid();
+        let task = self.task(tid);
+        let (ids, busy) = ((task.pid, tid), task.space.occupy());
+        let registers = stop.registers().ok()?;
+        let nr = registers.number()?;
+        let mask = sys::signal_mask(tid).ok()?;
+        let errand = Errand::new(Own { ids, registers, nr, arch, mask }, region, install, busy)?;
+        sys::set_signal_mask(tid, u64::MAX).ok()?;
+        self.make_harmless(stop)?;
         self.task(tid).errand = Some(errand);
-        Ok(())
+        Some(())
     }
 
     /// A stop of a task that runs an errand.
     pub(super) fn on_errand(&mut self, stop: Stopped, reason: Reason, mut errand: Errand) {
         let tid = stop.tid();
         match reason {
-            Reason::Call => {
-                let moment = stop.moment(self.task(tid).inside);
-                self.task(tid).inside = !matches!(moment, Ok(Some(Moment::Exit(_))));
-                if let Ok(Some(Moment::Exit(result))) = moment {
-                    let Some((nr, args)) = errand.next(result) else { return self.come_back(stop, errand) };
-                    let mut registers = errand.original.clone();
-                    registers.set_call(nr, args);
-                    registers.call_again(nr);
+            Reason::Call | Reason::Seccomp => match stop.moment(self.task(tid).inside) {
+                Ok(Some(Moment::Exit(result))) => {
+                    self.task(tid).inside = false;
+                    let Some(registers) = errand.next(result) else { return self.come_back(stop, &errand) };
                     let _gone = stop.set_registers(&registers);
                 }
-            }
+                Ok(Some(Moment::Entry(call))) => {
+                    self.task(tid).inside = true;
+                    if !errand.makes(&call) {
+                        // Somebody has led it astray: it is a call of its own.
+                        errand.end();
+                        self.task(tid).space.failed();
+                        drop(errand);
+                        return self.stopped(stop, reason);
+                    }
+                }
+                _ => {}
+            },
             // All that can be blocked is blocked.
             Reason::Signal(signal) => {
                 self.task(tid).errand = Some(errand);
@@ -245,22 +269,19 @@ impl Engine<'_> {
     }
 
     /// An errand is done: the task makes its own call.
-    fn come_back(&mut self, stop: Stopped, errand: Errand) {
-        let (tid, nr) = (stop.tid(), errand.nr);
-        let mut registers: Registers = errand.original.clone();
-        registers.call_again(nr);
+    fn come_back(&mut self, stop: Stopped, errand: &Errand) {
+        let tid = stop.tid();
+        let mut registers: Registers = errand.own.registers.clone();
+        registers.call_again(errand.own.nr);
         let _gone = stop.set_registers(&registers);
-        let _ = sys::set_signal_mask(tid, errand.mask);
+        errand.end();
         let pid = self.task(tid).pid;
-        if let Some(result) = errand.installed() {
-            self.installed(pid, result);
+        if let Some(install) = &errand.install {
+            self.installed(pid, install.result, install.before);
         }
         let space = self.task(tid).space.clone();
         if space.region().is_none() && !space.look(tid) {
             space.failed();
-        }
-        if let Some(limit) = errand.room {
-            sys::set_descriptor_limit(pid, limit);
         }
         self.go_on(stop, 0);
     }

@@ -45,9 +45,9 @@ pub(super) enum Manner {
 
 /// A task that waits for its turn.
 #[derive(Debug)]
-struct Waiting {
-    stop: Stopped,
-    info: CallInfo,
+pub(super) struct Waiting {
+    pub(super) stop: Stopped,
+    pub(super) info: CallInfo,
 }
 
 /// Whose turn it is.
