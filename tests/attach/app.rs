@@ -15,7 +15,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
@@ -34,7 +34,11 @@ fn main() {
     // A last word may be there for the tests, to know their own processes.
     match words[..] {
         ["serve", shape, filter, ..] => serve(shape, filter),
-        ["open", path, ..] => println!("{}", name(open(path))),
+        ["open", path, ..] => {
+            println!("{}", name(open(path)));
+            // Its end is awaited.
+            let _ = std::io::stdin().read_line(&mut String::new());
+        }
         ["exec-for-ever", directory, count, ..] => exec_for_ever(directory, count.parse().unwrap()),
         ["fork-for-ever", directory, ..] => fork_for_ever(directory),
         ["short", directory, ..] => std::process::exit(short(&format!("{directory}/public"))),
@@ -80,7 +84,10 @@ fn serve(shape: &str, filter: &str) -> ! {
             }
             ["fork", path] => in_child(path),
             ["spawn", path] => {
-                let output = Command::new("/proc/self/exe").args(["open", path]).output().unwrap();
+                // It does not end before spawn has returned (see `in_child`).
+                let mut command = Command::new("/proc/self/exe");
+                command.args(["open", path]).stdin(Stdio::piped()).stdout(Stdio::piped());
+                let output = command.spawn().unwrap().wait_with_output().unwrap();
                 assert!(output.status.success(), "{output:?}");
                 String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
             }
@@ -141,13 +148,23 @@ fn name(errno: c_int) -> String {
     if errno == 0 { "ok".to_owned() } else { format!("{:?}", Errno::from_raw(errno)) }
 }
 
+/// The child does not end before fork has returned: meanwhile the C library
+/// blocks SIGCHLD here, and a blocked signal is not dropped, even if it is
+/// ignored, but wakes another thread, whose call ends with `EINTR`. That has
+/// nothing to do with a tracer.
 fn in_child(path: &str) -> String {
     let path = CString::new(path).unwrap();
+    let (wait_for, parent) = pipe();
     let child = unsafe { libc::fork() };
     if child == 0 {
         let errno = open_quietly(&path);
-        unsafe { libc::_exit(errno) };
+        unsafe {
+            libc::close(parent.as_raw_fd());
+            libc::read(wait_for.as_raw_fd(), [0u8].as_mut_ptr().cast(), 1);
+            libc::_exit(errno);
+        }
     }
+    drop(parent);
     name(wait(child))
 }
 

@@ -200,6 +200,8 @@ struct Engine<'h> {
     scanning: bool,
     /// All tasks are being let go.
     leaving: bool,
+    /// They have had time to go in order.
+    late: bool,
     /// Verdicts can deny.
     binding: bool,
     /// Somebody may write to memory of others: none is its task's own.
@@ -209,6 +211,8 @@ struct Engine<'h> {
     turns: Turns,
     /// They wait for an errand of another task.
     for_errand: Vec<Waiting>,
+    /// They are let go after the first threads of their processes.
+    parting: Vec<(Stopped, c_int)>,
     /// Tasks of which no parent has told yet.
     newborn: HashMap<pid_t, Newborn>,
     seq: u64,
@@ -250,11 +254,13 @@ impl<'h> Engine<'h> {
             processes,
             scanning: false,
             leaving: false,
+            late: false,
             binding,
             intruded: false,
             told_unprotected: false,
             turns: Turns::default(),
             for_errand: Vec::new(),
+            parting: Vec::new(),
             newborn: HashMap::new(),
             seq: 0,
             moving: 0,
@@ -325,6 +331,7 @@ impl<'h> Engine<'h> {
                 Message::Found(pids) => self.attach_found(&pids),
                 Message::Overdue(number) => self.overdue(number),
                 Message::Unclaimed => self.unclaimed(),
+                Message::Late => self.late(),
             }
         }
     }
@@ -384,10 +391,9 @@ impl<'h> Engine<'h> {
         let protected = task.pending.as_ref().is_some_and(|pending| pending.protected.is_some());
         // Interrupted by us, a call that it enters would fail: that is mended
         // at the call's exit.
-        let enters = leaving && task.interrupted && matches!(stop.moment(task.inside), Ok(Some(Moment::Entry(_))));
+        let enters = task.interrupted && matches!(stop.moment(task.inside), Ok(Some(Moment::Entry(_))));
         if leaving && !protected && task.faked.is_none() && !enters {
-            self.remove(tid);
-            stop.detach(signal);
+            self.part(stop, signal);
         } else if enters || task.pending.is_some() || task.faked.is_some() || !task.filtered {
             stop.resume_to_call(signal);
         } else {
@@ -530,7 +536,11 @@ impl<'h> Engine<'h> {
             event.capture();
             self.handler.observe(Arc::new(event));
         }
-        if let Some(task) = self.remove(tid)
+        let gone = self.remove(tid);
+        if gone.as_ref().is_some_and(|task| task.pid == tid) {
+            self.part_all(|pid| pid == tid);
+        }
+        if let Some(task) = gone
             && !self.newborn.is_empty()
             && !self.tasks.values().any(|other| other.pid == task.pid)
         {
@@ -572,6 +582,7 @@ impl<'h> Engine<'h> {
         }
         self.newborn.remove(&tid);
         self.for_errand.retain(|waiting| waiting.stop.tid() != tid);
+        self.parting.retain(|(stop, _)| stop.tid() != tid);
         self.seen(tid);
         self.end_turn(tid);
         Some(task)

@@ -186,13 +186,26 @@ impl Errand {
         Some(registers)
     }
 
-    /// Gives the task back what it had.
+    /// Makes the call at whose entry the task is lead to the trampoline.
+    pub(super) fn leads_back(&self, registers: &mut Registers) {
+        if let Some(trampoline) = &self.trampoline {
+            registers.return_to(trampoline.way_back());
+        }
+    }
+
+    /// Lets the task have signals again.
+    pub(super) fn give_mask_back(&self) {
+        // If it is gone, wait says so.
+        let _ = sys::set_signal_mask(self.own.ids.1, self.own.mask);
+    }
+
+    /// Gives the process back what it had.
     pub(super) fn end(&self) {
         let (pid, tid) = self.own.ids;
+        self.give_mask_back();
         if let Some(trampoline) = &self.trampoline {
             trampoline.remove(tid);
         }
-        let _ = sys::set_signal_mask(tid, self.own.mask);
         if let Some(limit) = self.room {
             sys::set_descriptor_limit(pid, limit);
         }

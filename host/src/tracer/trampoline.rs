@@ -22,6 +22,9 @@ pub(super) const SCRATCH_SIZE: u64 = 4096;
 /// what came through. -1 where there is none.
 pub(super) const SCRATCH_DESCRIPTORS: [u64; 3] = [0, 4, 336];
 
+/// Places that are tried.
+const MOST_PLACES: usize = 4;
+
 /// Code of ours in a task's memory.
 #[derive(Debug)]
 pub(super) struct Trampoline {
@@ -37,15 +40,26 @@ impl Trampoline {
     /// entry of call `nr` with these registers, and has this signal mask.
     pub(super) fn put(tid: pid_t, registers: &Registers, nr: u64, mask: u64) -> Option<Self> {
         let (code, scratch) = arch::trampoline(registers, nr, mask)?;
-        let start = procfs::vdso(tid)?.end - code.len().next_multiple_of(8) as u64;
-        let mut before = vec![0xff; code.len()];
-        let free = sys::read_memory(tid, start, &mut before) == before.len() && before.iter().all(|byte| *byte == 0);
-        (free && sys::poke_all(tid, start, &code)).then_some(Self { start, before, scratch })
+        let size = code.len().next_multiple_of(8);
+        let padding = procfs::vdso(tid)?;
+        // The last place is taken if a host died that used it.
+        for start in padding.rev().step_by(size).map(|last| last + 1 - size as u64).take(MOST_PLACES) {
+            let mut before = vec![0xff; size];
+            if sys::read_memory(tid, start, &mut before) == size && before.iter().all(|byte| *byte == 0) {
+                return sys::poke_all(tid, start, &code).then_some(Self { start, before, scratch });
+            }
+        }
+        None
     }
 
     /// Where a call is made.
     pub(super) fn start(&self) -> u64 {
         self.start
+    }
+
+    /// Where a task goes on that has returned from it, and that we do not lead.
+    pub(super) fn way_back(&self) -> u64 {
+        self.start + arch::INSTRUCTION
     }
 
     /// Says where the scratch page is; 0 if there is none.

@@ -13,7 +13,7 @@ const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 /// `include/uapi/linux/elf.h`
 const NT_ARM_SYSTEM_CALL: c_int = 0x404;
 /// Length of `svc`.
-const INSTRUCTION: u64 = 4;
+pub(in crate::tracer) const INSTRUCTION: u64 = 4;
 
 fn set_number(tid: pid_t, number: c_int) -> io::Result<()> {
     let mut iov = libc::iovec { iov_base: (&raw const number).cast_mut().cast(), iov_len: size_of::<c_int>() };
@@ -93,6 +93,11 @@ impl Registers {
     pub(in crate::tracer) fn call_again(&mut self, nr: u64) {
         self.general.pc = self.general.pc.wrapping_sub(INSTRUCTION);
         self.general.regs[8] = nr;
+    }
+
+    /// Makes the call at whose entry the task is stopped return to `address`.
+    pub(in crate::tracer) fn return_to(&mut self, address: u64) {
+        self.general.pc = address;
     }
 
     /// Makes the task, stopped after a call, make call `nr` at `address` next.

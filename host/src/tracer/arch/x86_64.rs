@@ -16,7 +16,7 @@ const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 /// Code segment of 32-bit programs on a 64-bit kernel (`__USER32_CS`).
 const USER32_CS: u64 = 0x23;
 /// Length of `syscall`, and of `int 0x80`.
-const INSTRUCTION: u64 = 2;
+pub(in crate::tracer) const INSTRUCTION: u64 = 2;
 /// `orig_rax` outside of a call.
 const NO_CALL: u64 = u64::MAX;
 

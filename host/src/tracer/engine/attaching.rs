@@ -16,12 +16,17 @@ use libc::{c_int, pid_t};
 
 use super::{Engine, TraceError};
 use crate::decode::Arch;
+use crate::tracer::inbox::Message;
 use crate::tracer::procfs::{self, Status};
 use crate::tracer::selection::{self, Selection};
 use crate::tracer::space::{Shared, Space};
 use crate::tracer::stop::Stopped;
 use crate::tracer::task::Task;
 use crate::tracer::{Notice, Skipped, guardian, sys};
+
+/// Longest wait for first threads to be let go: one may wait itself, for the
+/// end of its child's vfork(2).
+const PARTING: Duration = Duration::from_millis(200);
 
 /// Lists of a process's threads are read until one has nothing new; each pass
 /// can only find what others than its seized threads have made.
@@ -109,7 +114,7 @@ impl Engine<'_> {
     /// Attaches to every thread of a process, and sees to its filter. The
     /// number of those that were not ours before.
     pub(super) fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
-        selection::attachable(pid)?;
+        attachable(pid)?;
         let exe = if self.processes { procfs::process(pid).exe } else { BString::default() };
         let sibling = self.tasks.values().find(|other| other.pid == pid);
         let mut model = Task::new(pid);
@@ -119,8 +124,10 @@ impl Engine<'_> {
         for _ in 0..MOST_PASSES {
             let mut new = procfs::threads(pid);
             new.retain(|tid| !self.tasks.contains_key(tid));
-            // Whoever has the first thread has the process.
-            new.sort_unstable_by_key(|tid| (*tid != pid, *tid));
+            // In one order, so that of two hosts one has all of them. The first
+            // thread comes last: from then on signals that the process ignores
+            // wake threads, and those must be ours then.
+            new.sort_unstable_by_key(|tid| (*tid == pid, *tid));
             let (mut progress, mut again) = (false, false);
             for tid in new {
                 match sys::ptrace(libc::PTRACE_SEIZE, tid, 0, self.options as usize) {
@@ -183,6 +190,42 @@ impl Engine<'_> {
         for (_, born) in std::mem::take(&mut self.newborn) {
             born.stop.detach(0);
         }
+        self.clock.remind(PARTING, Message::Late);
+    }
+
+    /// Lets a stopped task go for good. The first thread of a process goes
+    /// first: while that is traced, a signal that the process ignores wakes
+    /// threads all the same, and nobody would mend the calls of those that are
+    /// not ours any more.
+    pub(super) fn part(&mut self, stop: Stopped, signal: c_int) {
+        let tid = stop.tid();
+        let pid = self.task(tid).pid;
+        if pid != tid && !self.late && self.tasks.contains_key(&pid) {
+            return self.parting.push((stop, signal));
+        }
+        self.remove(tid);
+        stop.detach(signal);
+        if pid == tid {
+            self.part_all(|other| other == pid);
+        }
+    }
+
+    /// Lets those go that have waited for the first threads of these processes.
+    pub(super) fn part_all(&mut self, of: impl Fn(pid_t) -> bool) {
+        for (stop, signal) in std::mem::take(&mut self.parting) {
+            if of(self.task(stop.tid()).pid) {
+                self.remove(stop.tid());
+                stop.detach(signal);
+            } else {
+                self.parting.push((stop, signal));
+            }
+        }
+    }
+
+    /// First threads have had time enough.
+    pub(super) fn late(&mut self) {
+        self.late = true;
+        self.part_all(|_| true);
     }
 
     /// A filter was installed in all threads of a process, which had as many as
@@ -202,6 +245,9 @@ impl Engine<'_> {
         };
         if outcome.is_ok() {
             self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.filtered = true);
+            // Others of its threads may have been let go without.
+            self.abandons |= self.leaving;
+            self.guarded(pid);
         }
         self.handler.notice(&Notice::Injected { pid, outcome });
     }
@@ -217,14 +263,17 @@ impl Engine<'_> {
     /// or that is ignored, would not have woken this one without a tracer.
     pub(super) fn mend_call(&mut self, stop: &Stopped) {
         let tid = stop.tid();
+        let interrupted = std::mem::take(&mut self.task(tid).interrupted);
         if !was_interrupted(stop) {
             return;
         }
-        if !self.task(tid).interrupted && Status::of(tid).is_some_and(|status| !status.is_signalled()) {
+        if !interrupted && Status::of(tid).is_some_and(|status| !status.is_signalled()) {
             // So that the kernel looks at the result.
             self.task(tid).interrupt(tid);
+        } else if !interrupted {
+            return;
         }
-        self.mend(stop);
+        restart(stop);
     }
 
     /// A signal is about to be delivered. One that is ignored would not have
@@ -251,6 +300,18 @@ fn is_alone(pid: pid_t) -> bool {
 
 fn is_gone(pid: pid_t) -> bool {
     Status::of(pid).is_none_or(|status| status.ended() || status.is_kernel_thread())
+}
+
+/// Whether a process can be attached to, as far as procfs tells. While another
+/// thread than the first executes a program it looks as if it had ended.
+fn attachable(pid: pid_t) -> Result<(), Skipped> {
+    let since = Instant::now();
+    loop {
+        match selection::attachable(pid) {
+            Err(Skipped::Ended) if since.elapsed() < TRANSITION => std::thread::yield_now(),
+            answer => return answer,
+        }
+    }
 }
 
 /// What a refusal to be traced comes to.

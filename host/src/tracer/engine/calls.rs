@@ -12,6 +12,7 @@ use super::turns::Manner;
 use crate::decode::{self, Arch, Changes, Memory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
 use crate::tracer::Interest;
+use crate::tracer::arch::Registers;
 use crate::tracer::filter::MARK;
 use crate::tracer::filters::{self, Filter};
 use crate::tracer::guard::{self, Verdict};
@@ -241,27 +242,28 @@ impl Engine<'_> {
         let result = -i64::from(errno);
         if self.task(stop.tid()).filtered {
             let _gone = stop.skip(result);
-        } else if let Ok(registers) = stop.registers() {
-            self.make_harmless(stop);
+        } else if let (Some(harmless), Ok(registers)) = (self.harmless(stop), stop.registers()) {
+            let _gone = stop.set_registers(&harmless);
             self.task(stop.tid()).faked = Some(Faked { registers, result });
         }
     }
 
-    /// Keeps a call from running. Where our filter stopped it the kernel skips
-    /// it when told so. At a plain stop it asks other filters first, which do
-    /// not know number -1 and may kill; so a call is put in its place that
-    /// every filter allows (`seccomp(2)`, strict mode) and that fails at once.
-    pub(super) fn make_harmless(&mut self, stop: &Stopped) -> Option<()> {
-        if self.task(stop.tid()).filtered {
-            return stop.skip(0).ok();
-        }
+    /// Registers that keep a call from running. Where our filter stopped it the
+    /// kernel skips it when told so. At a plain stop it asks other filters
+    /// first, which do not know number -1 and may kill; so a call is put in its
+    /// place that every filter allows (`seccomp(2)`, strict mode) and that fails
+    /// at once.
+    pub(super) fn harmless(&mut self, stop: &Stopped) -> Option<Registers> {
         let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return None };
-        let arch = Arch::from_audit(info.audit, info.nr as u32);
-        let nr = arch.unwrap_or(Arch::NATIVE).number("read")?;
         let mut replaced = stop.registers().ok()?;
-        replaced.set_number(u64::from(nr));
-        replaced.set_argument(0, arch == Some(Arch::X86), u64::MAX);
-        stop.set_registers(&replaced).ok()
+        if self.task(stop.tid()).filtered {
+            replaced.set_number(u64::MAX);
+        } else {
+            let arch = Arch::from_audit(info.audit, info.nr as u32);
+            replaced.set_number(u64::from(arch.unwrap_or(Arch::NATIVE).number("read")?));
+            replaced.set_argument(0, arch == Some(Arch::X86), u64::MAX);
+        }
+        Some(replaced)
     }
 
     fn carry_out(

@@ -224,9 +224,12 @@ impl Engine<'_> {
         let registers = stop.registers().ok()?;
         let nr = registers.number()?;
         let mask = sys::signal_mask(tid).ok()?;
+        let mut harmless = self.harmless(stop)?;
         let errand = Errand::new(Own { ids, registers, nr, arch, mask }, region, install, busy)?;
+        errand.leads_back(&mut harmless);
+        // In this order: should we die in between, the trampoline sees to it.
+        stop.set_registers(&harmless).ok()?;
         sys::set_signal_mask(tid, u64::MAX).ok()?;
-        self.make_harmless(stop)?;
         self.task(tid).errand = Some(errand);
         Some(())
     }
@@ -271,6 +274,9 @@ impl Engine<'_> {
     /// An errand is done: the task makes its own call.
     fn come_back(&mut self, stop: Stopped, errand: &Errand) {
         let tid = stop.tid();
+        // Should we die before its registers are its own, the trampoline leads
+        // it on.
+        errand.give_mask_back();
         let mut registers: Registers = errand.own.registers.clone();
         registers.call_again(errand.own.nr);
         let _gone = stop.set_registers(&registers);

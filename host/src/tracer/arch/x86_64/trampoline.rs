@@ -114,10 +114,16 @@ impl Registers {
     /// Makes the task, stopped after a call, make the 64-bit call `nr` at
     /// `address` next.
     pub(in crate::tracer) fn call_at(&mut self, address: u64, nr: u64, args: [u64; 6]) {
-        /// Code segment of 64-bit programs (`__USER_CS`).
-        const USER_CS: u64 = 0x33;
         self.set_call(nr, args);
         self.0.orig_rax = super::NO_CALL;
+        self.return_to(address);
+    }
+
+    /// Makes the call at whose entry the task is stopped return to 64-bit code
+    /// at `address`.
+    pub(in crate::tracer) fn return_to(&mut self, address: u64) {
+        /// Code segment of 64-bit programs (`__USER_CS`).
+        const USER_CS: u64 = 0x33;
         (self.0.rip, self.0.cs) = (address, USER_CS);
     }
 }
