@@ -29,6 +29,7 @@ use super::guard::{self, Echoes, Own};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
+use super::reaper::Reaper;
 use super::selection::Selection;
 use super::signals::Role;
 use super::space::{Shared, Space};
@@ -143,6 +144,7 @@ pub fn attach(
     let mut engine =
         Engine::new(handler, options, &Role::Guest.taken(), inbox.clone()).map_err(kernel("start a thread"))?;
     signals::leave_on_signal(move || leave.post(Message::Leave)).map_err(kernel("start the signal thread"))?;
+    engine.reaper = Some(Reaper::start().map_err(kernel("start a thread"))?);
     let tried = engine.attach(selection)?;
     if let Selection::All(filters, interval) = selection {
         engine.scanning = true;
@@ -185,6 +187,8 @@ struct Engine<'h> {
     to_filter: HashSet<pid_t>,
     inject: bool,
     guardian: Option<Guardian>,
+    /// There when we attach to processes.
+    reaper: Option<Reaper>,
     /// What is ours, if we protect it.
     own: Option<Own>,
     echoes: Arc<Echoes>,
@@ -245,6 +249,7 @@ impl<'h> Engine<'h> {
             to_filter: HashSet::new(),
             inject: options.inject_filter,
             guardian: options.guardian,
+            reaper: None,
             own,
             echoes: Arc::default(),
             abandons: false,

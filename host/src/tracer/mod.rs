@@ -35,6 +35,7 @@ mod pagemap;
 mod pins;
 mod procfs;
 mod protected;
+mod reaper;
 mod region;
 mod resolve;
 mod scan;

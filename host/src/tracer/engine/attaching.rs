@@ -18,6 +18,7 @@ use super::{Engine, TraceError};
 use crate::decode::Arch;
 use crate::tracer::inbox::Message;
 use crate::tracer::procfs::{self, Status};
+use crate::tracer::reaper::Reaper;
 use crate::tracer::selection::{self, Selection};
 use crate::tracer::space::{Shared, Space};
 use crate::tracer::stop::Stopped;
@@ -121,7 +122,8 @@ impl Engine<'_> {
         model.space = sibling.map_or_else(Space::unknown, |sibling| sibling.space.clone());
         (model.filtered, model.exe) = (self.passing, exe);
         let (mut seized, mut refused, mut former) = (0, None, Former::new(self.passing));
-        for _ in 0..MOST_PASSES {
+        let mut passes = 0;
+        while passes < MOST_PASSES {
             let mut new = procfs::threads(pid);
             new.retain(|tid| !self.tasks.contains_key(tid));
             // In one order, so that of two hosts one has all of them. The first
@@ -130,6 +132,9 @@ impl Engine<'_> {
             new.sort_unstable_by_key(|tid| (*tid == pid, *tid));
             let (mut progress, mut again) = (false, false);
             for tid in new {
+                if let Some(reaper) = &self.reaper {
+                    reaper.step(pid);
+                }
                 match sys::ptrace(libc::PTRACE_SEIZE, tid, 0, self.options as usize) {
                     Ok(_) => {
                         let mut task = model.alike();
@@ -144,16 +149,25 @@ impl Engine<'_> {
                         // Made by a thread that we had seized.
                         Refusal::Ours => drop(self.task(tid)),
                         Refusal::Passes => again = true,
-                        Refusal::Stays(why) if seized == 0 => return Err(why),
-                        Refusal::Stays(why) => refused = Some(why),
+                        Refusal::Stays(why) => {
+                            refused = Some(why);
+                            if seized == 0 {
+                                break;
+                            }
+                        }
                     },
                 }
             }
             if again {
                 std::thread::yield_now();
-            } else if !progress {
+            } else if progress {
+                passes += 1;
+            } else {
                 break;
             }
+        }
+        for (tid, status) in self.reaper.as_ref().inspect(|reaper| reaper.step(0)).map(Reaper::take).unwrap_or_default() {
+            self.gone(tid, status);
         }
         if let Some(why) = refused.filter(|_| seized == 0) {
             return Err(why);

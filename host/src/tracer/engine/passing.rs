@@ -8,6 +8,7 @@ use super::{Engine, OnHostDeath, Options};
 use crate::decode::Arch;
 use crate::event::{Errno, Event};
 use crate::tracer::inbox::{Inbox, Message};
+use crate::tracer::reaper::Reaper;
 use crate::tracer::{Handler, Interest, Notice, Stopping, selection, signals};
 
 /// Wants nothing, refuses nothing.
@@ -52,7 +53,7 @@ pub(in crate::tracer) fn stand_by(word: impl FnOnce() -> Option<Vec<pid_t>>) {
     let mut handler = Pass;
     let options = Options { on_host_death: OnHostDeath::Continue, ..Options::default() };
     let Ok(mut engine) = Engine::new(&mut handler, options, &[], inbox) else { return };
-    engine.passing = true;
+    (engine.passing, engine.reaper) = (true, Reaper::start().ok());
     let Some(pids) = word() else { return };
     // What is known first: each moment counts. Then what it has made.
     // Who is gone needs nobody.
