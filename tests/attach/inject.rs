@@ -194,30 +194,22 @@ fn a_process_with_capabilities() {
     ends_with_its_guardian(application, guardian);
 }
 
-/// A process that may not make socket pairs cannot be given the memory that
-/// the filter lies in. It is judged without.
+/// A process that may not make socket pairs cannot be given the host's memory.
+/// It gets memory of its own.
 #[test]
 fn a_process_that_refuses_socket_pairs() {
     let files = Files::new();
-    let mut application = Application::start_with(&[], "one", "refuse-socketpair", "");
+    let mut application = Application::start_with(&[], "fifty", "refuse-socketpair", "");
     assert_eq!(application.ask("socketpair"), "EPERM");
-    let pids = application.pids();
-    let mut host = Tracer::attach_to(application.pid, &inject(&files));
-    application.opens(&files.at("public"), "ok");
-    for _ in &pids {
-        let said = host.until("cannot install the filter in process ");
-        let pid: i32 = said.split(':').next().unwrap().parse().unwrap();
-        assert!(pids.contains(&pid), "{said}");
-        assert!(said.ends_with("; every call of it stops, which is slower"), "{said}");
-    }
-    assert!(pids.iter().all(|pid| tracer(*pid) == host.pid));
+    let pid = application.pid;
+    let mut host = injected(&mut application, &files);
     application.opens(&files.at("secret"), DENIED);
     application.opens(&files.at("public"), "ok");
     assert_eq!(application.ask("socketpair"), "EPERM");
     host.leave(Signal::SIGTERM);
-    application.is_left_alone();
+    let guardian = guardian_of(pid, host.pid);
     application.opens(&files.at("secret"), "ok");
-    application.ends_well();
+    ends_with_its_guardian(application, guardian);
 }
 
 /// The same without `--inject-filter`.

@@ -29,6 +29,7 @@ use super::guard::{self, Echoes, Own};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
+use super::memory::TraceeMemory;
 use super::reaper::Reaper;
 use super::selection::Selection;
 use super::signals::Role;
@@ -37,6 +38,7 @@ use super::stop::{Moment, Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
 use super::{Handler, Signals, procfs, scan, signals, sys, traits};
 use super::{filter, filters};
+use crate::decode::{Arch, Memory as _};
 use crate::event::{Event, ExitStatus, Kind, Process, ProcessEvent};
 
 /// How the program ended.
@@ -152,6 +154,25 @@ pub fn attach(
     }
     engine.run().map_err(kernel("wait for the processes"))?;
     Ok(())
+}
+
+/// The flags of the call with which a task has just made another. Where they
+/// are in memory nobody has changed them: the child has yet to run, and a
+/// caller that is not alone has them where only we can write.
+fn clone_flags(stop: &Stopped) -> Option<u64> {
+    let call = stop.registers().ok()?.call();
+    let arch = Arch::from_audit(call.audit, call.nr as u32)?;
+    match arch.spec(call.nr as u32).name {
+        "fork" => Some(0),
+        "vfork" => Some((libc::CLONE_VM | libc::CLONE_VFORK) as u64),
+        "clone" => Some(call.args[0]),
+        "clone3" => {
+            let mut flags = [0; 8];
+            let read = TraceeMemory(stop.tid()).read(call.args[0], &mut flags);
+            (read == flags.len()).then(|| u64::from_le_bytes(flags))
+        }
+        _ => None,
+    }
 }
 
 /// How a task is traced, without what the configuration adds.
@@ -420,9 +441,13 @@ impl<'h> Engine<'h> {
     fn forked(&mut self, stop: Stopped) {
         let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return self.go_on(stop, 0) };
         let child = message as pid_t;
+        let pid = self.task(tid).pid;
+        let thread = procfs::is_thread_of(child, pid);
+        let shared = (!thread).then(|| {
+            let told = Shared::by(tid, child).or_else(|| clone_flags(&stop).map(Shared::of_flags));
+            told.unwrap_or(Shared::UNKNOWN)
+        });
         let parent = self.task(tid);
-        let (pid, thread) = (parent.pid, procfs::is_thread_of(child, parent.pid));
-        let shared = if thread { None } else { Some(Shared::by(tid, child)) };
         let space = match shared {
             None | Some(Shared { memory: true, .. }) => parent.space.clone(),
             Some(shared) => {
@@ -436,7 +461,8 @@ impl<'h> Engine<'h> {
         };
         let shares_file_system = shared.is_some_and(|shared| shared.file_system);
         parent.shares_file_system |= shares_file_system;
-        let (filtered, needs_tracer, exe) = (parent.filtered, parent.needs_tracer, parent.exe.clone());
+        let (filtered, needs_tracer) = (parent.filtered, parent.needs_tracer);
+        let (permits, exe) = (parent.permits, parent.exe.clone());
         let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
         // It may be on its way already, if it came before its parent told.
         let task = self.tasks.entry(child).or_insert_with(|| {
@@ -444,7 +470,7 @@ impl<'h> Engine<'h> {
             (task.filtered, task.borrowed) = (filtered, protected);
             task
         });
-        task.needs_tracer = needs_tracer;
+        (task.needs_tracer, task.permits) = (needs_tracer, permits);
         task.pid = if thread { pid } else { child };
         (task.space, task.shares_file_system, task.exe) = (space, shares_file_system, exe);
         if !thread {

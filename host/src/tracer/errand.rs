@@ -4,7 +4,8 @@
 //! makes its own call, as if nothing had been. Meanwhile it blocks all signals
 //! that can be blocked.
 //!
-//! What is done: mapping a [`Region`] at its place. The memfd goes to the task
+//! What is done: mapping a [`Region`] at its place, and perhaps installing a
+//! filter from there. A region's memfd goes to the task
 //! through a socket pair that it makes for the purpose, and of which we take
 //! the other end. Scratch memory is a page of its own: the stack is not ours,
 //! and need not be a stack.
@@ -54,8 +55,6 @@ pub(super) struct Own {
 #[derive(Debug)]
 pub(super) struct Errand {
     pub(super) own: Own,
-    /// The limit of descriptors that the process had, if that was too low.
-    room: Option<libc::rlimit>,
     region: Rc<Region>,
     trampoline: Option<Trampoline>,
     step: Step,
@@ -82,8 +81,9 @@ enum Undo {
 /// A filter to install in all threads of the process.
 #[derive(Debug)]
 pub(super) struct Install {
+    program: Vec<u8>,
     /// `struct sock_fprog` and the program, in the region.
-    slot: Slot,
+    slot: Option<Slot>,
     /// How many filters the task had, if the kernel tells.
     pub(super) before: Option<u32>,
     /// What came of it: 0, or a negative errno, or a thread that could not
@@ -92,32 +92,34 @@ pub(super) struct Install {
 }
 
 impl Install {
-    /// Puts a filter into the region, as seccomp(2) wants it; `None` if there
-    /// is no room.
-    pub(super) fn new(region: &Rc<Region>, filter: &[libc::sock_filter], before: Option<u32>) -> Option<Self> {
-        let slot = region.slot(PROGRAM + filter.len() * 8)?;
-        // struct sock_fprog: a count, padding, a pointer.
-        slot.write(0, &(filter.len() as u64).to_le_bytes());
-        slot.write(8, &(slot.address() + PROGRAM as u64).to_ne_bytes());
-        for (index, i) in filter.iter().enumerate() {
-            let word = u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32;
-            slot.write(PROGRAM + index * 8, &word.to_le_bytes());
-        }
-        Some(Self { slot, before, result: -i64::from(libc::ECANCELED) })
+    /// Installs `filter` in a task that has as many as this `before`.
+    pub(super) fn new(filter: &[libc::sock_filter], before: Option<u32>) -> Self {
+        let words = filter.iter().map(|i| {
+            u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32
+        });
+        let program = words.flat_map(u64::to_le_bytes).collect();
+        Self { program, slot: None, before, result: -i64::from(libc::ECANCELED) }
     }
 
-    fn call(&self) -> Chore {
+    /// Puts it into the region, as seccomp(2) wants it; the call to make.
+    fn call(&mut self, region: &Rc<Region>, tid: pid_t) -> io::Result<Chore> {
+        let slot = region.slot(PROGRAM + self.program.len()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // struct sock_fprog: a count, padding, a pointer.
+        let count = (self.program.len() / size_of::<libc::sock_filter>()) as u64;
+        let pointer = slot.address() + PROGRAM as u64;
+        let structure = [&count.to_le_bytes()[..], &pointer.to_ne_bytes(), &self.program].concat();
+        if !slot.write(tid, 0, &structure) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let flags = libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-        let set = u64::from(libc::SECCOMP_SET_MODE_FILTER);
-        call(libc::SYS_seccomp, [set, flags, self.slot.address(), 0, 0, 0])
+        let chore = call(libc::SYS_seccomp, [libc::SECCOMP_SET_MODE_FILTER.into(), flags, slot.address(), 0, 0, 0]);
+        self.slot = Some(slot);
+        Ok(chore)
     }
 }
 
 /// Where in its slot a filter's program begins.
 const PROGRAM: usize = 16;
-
-/// Descriptors that a task needs for it.
-const DESCRIPTORS: u64 = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -149,7 +151,6 @@ impl Errand {
             return None;
         }
         Some(Self {
-            room: sys::make_room_for_descriptors(own.ids.0, DESCRIPTORS),
             own,
             region,
             trampoline,
@@ -201,13 +202,9 @@ impl Errand {
 
     /// Gives the process back what it had.
     pub(super) fn end(&self) {
-        let (pid, tid) = self.own.ids;
         self.give_mask_back();
         if let Some(trampoline) = &self.trampoline {
-            trampoline.remove(tid);
-        }
-        if let Some(limit) = self.room {
-            sys::set_descriptor_limit(pid, limit);
+            trampoline.remove(self.own.ids.1);
         }
     }
 
@@ -218,6 +215,10 @@ impl Errand {
         };
         let none = u64::MAX;
         let (step, chore) = match self.step {
+            Step::Begin if self.region.is_private() => {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+                (Step::Map { over: false }, self.map(flags | libc::MAP_FIXED_NOREPLACE, none))
+            }
             Step::Begin => {
                 let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
                 (Step::Scratch, call(libc::SYS_mmap, [0, SCRATCH_SIZE, protection as u64, flags as u64, none, 0]))
@@ -240,21 +241,26 @@ impl Errand {
             Step::Receive => {
                 succeeded()?;
                 self.received = self.take_number(2)?;
-                (Step::Map { over: false }, self.map(libc::MAP_FIXED_NOREPLACE))
+                (Step::Map { over: false }, self.map(libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE, self.received))
             }
             // What a host before us has left is replaced in one go.
             Step::Map { over: false }
                 if result == -i64::from(libc::EEXIST) && !self.region.is_mapped_in(self.own.ids.1) =>
             {
-                if !is_leftover(self.own.ids.1) {
+                if self.region.is_private() || !is_leftover(self.own.ids.1) {
                     return Ok(self.undo_next());
                 }
-                (Step::Map { over: true }, self.map(libc::MAP_FIXED))
+                (Step::Map { over: true }, self.map(libc::MAP_SHARED | libc::MAP_FIXED, self.received))
             }
-            Step::Map { .. } => match &self.install {
-                Some(install) => (Step::Install { last: false }, install.call()),
-                None => return Ok(self.undo_next()),
-            },
+            Step::Map { .. } => {
+                if result as u64 == BASE && !self.region.sign(self.own.ids.1) {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                match self.install_call()? {
+                    Some(call) => (Step::Install { last: false }, call),
+                    None => return Ok(self.undo_next()),
+                }
+            }
             Step::Install { last } => {
                 if let Some(install) = &mut self.install {
                     install.result = result;
@@ -266,8 +272,10 @@ impl Errand {
             }
             Step::GiveUpPrivileges => {
                 succeeded()?;
-                let install = self.install.as_ref().ok_or(io::ErrorKind::NotFound)?;
-                (Step::Install { last: true }, install.call())
+                match self.install_call()? {
+                    Some(call) => (Step::Install { last: true }, call),
+                    None => return Ok(self.undo_next()),
+                }
             }
             Step::Undo => return Ok(self.undo_next()),
         };
@@ -275,9 +283,13 @@ impl Errand {
         Ok(Some(chore))
     }
 
-    fn map(&self, fixed: c_int) -> Chore {
-        let (protection, flags) = (libc::PROT_READ as u64, (libc::MAP_SHARED | fixed) as u64);
-        call(libc::SYS_mmap, [BASE, SIZE as u64, protection, flags, self.received, 0])
+    fn map(&self, flags: c_int, fd: u64) -> Chore {
+        call(libc::SYS_mmap, [BASE, SIZE as u64, libc::PROT_READ as u64, flags as u64, fd, 0])
+    }
+
+    fn install_call(&mut self) -> io::Result<Option<Chore>> {
+        let (region, tid) = (&self.region, self.own.ids.1);
+        self.install.as_mut().map(|install| install.call(region, tid)).transpose()
     }
 
     /// Whatever is undone by the task is not undone again by the trampoline.
@@ -319,7 +331,7 @@ impl Errand {
 
     /// Sends the region's memfd and prepares a `struct msghdr` to receive it.
     fn send(&self, socket: &OwnedFd) -> io::Result<()> {
-        let descriptors = [self.region.descriptor().as_raw_fd()];
+        let descriptors = [self.region.descriptor().ok_or(io::ErrorKind::Unsupported)?.as_raw_fd()];
         let message = [ControlMessage::ScmRights(&descriptors)];
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b".")], &message, MsgFlags::MSG_DONTWAIT, None)?;
         // name, its length, vector, count, control, its length, flags

@@ -18,14 +18,20 @@
 //! * `LOG`, `ALLOW`: the call stops for us as if they were not there.
 //!
 //! A filter can also forbid what the engine would have its task do (map a
-//! page, install a filter). [`judge`] runs it on those calls to find out.
+//! page, install a filter), or kill for it. [`Permits`] runs it on those calls
+//! to find out.
 //!
 //! This module never installs or changes a filter.
 
-use libc::sock_filter;
+use std::io;
+
+use libc::{c_int, pid_t, sock_filter};
 
 use super::bpf::{self, Data};
-use super::filter::{Comparison, Condition, Predicate, Stopping};
+use super::filter::{Comparison, Condition, MARK, Predicate, Stopping};
+use super::procfs::Status;
+use super::trampoline::SCRATCH_SIZE;
+use super::{region, sys};
 use crate::decode::{Arch, Memory};
 use crate::event::{Call, Errno};
 
@@ -33,11 +39,7 @@ use crate::event::{Call, Errno};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Filter {
     /// It may go on.
-    Harmless {
-        /// Whether the calls that the engine puts into tasks would run under
-        /// this filter. False also if the filter could not be read.
-        injectable: bool,
-    },
+    Harmless(Permits),
     /// It would blind us.
     Refused(Errno),
     /// It installs none.
@@ -75,8 +77,8 @@ pub(super) fn stopping() -> Stopping {
 /// What this call does to us, and the filter that was read to tell.
 ///
 /// The verdict hangs on registers alone, so that no other thread can change
-/// it; only `injectable` is a guess about memory unless the caller pins the
-/// instructions.
+/// it; only what the filter permits is a guess about memory unless the caller
+/// pins the instructions.
 pub(super) fn judge(call: &Call, memory: &dyn Memory) -> (Filter, Option<Vec<sock_filter>>) {
     let [first, second, third, ..] = call.registers;
     let (flags, program) = match call.spec.name {
@@ -88,8 +90,7 @@ pub(super) fn judge(call: &Call, memory: &dyn Memory) -> (Filter, Option<Vec<soc
         return (Filter::Refused(NO_LISTENERS), None);
     }
     let program = read(call.arch, program, memory);
-    let injectable = program.as_deref().is_some_and(injectable);
-    (Filter::Harmless { injectable }, program)
+    (Filter::Harmless(program.as_deref().map_or(Permits::NOTHING, Permits::of)), program)
 }
 
 fn is_set_filter(call: &Call) -> bool {
@@ -132,39 +133,157 @@ fn instruction(bytes: [u8; size_of::<sock_filter>()]) -> sock_filter {
     sock_filter { code: u16::from_ne_bytes([c0, c1]), jt, jf, k: u32::from_ne_bytes(k) }
 }
 
-/// The calls that the engine puts into a task, with those arguments that are
-/// always the same. A filter that looks at another one, or at where the call
-/// comes from, may decide either way.
-const INJECTED: [(&str, [Option<u64>; 6]); 6] = [
+/// What filters let the engine do with a task. In doubt it is false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permits {
+    /// Hand it a descriptor through sockets, and map that.
+    pub(super) sockets: bool,
+    /// Map memory of its own.
+    pub(super) memory: bool,
+    /// Install a filter.
+    pub(super) filter: bool,
+}
+
+/// What a call is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Sockets,
+    Memory,
+    Filter,
+}
+
+const SCRATCH_PROTECTION: c_int = libc::PROT_READ | libc::PROT_WRITE;
+const OWN_MEMORY: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+
+/// The calls that the engine puts into a task ([`super::errand`]), with those
+/// arguments that are always the same. A filter that looks at another one, or
+/// at where the call comes from, may decide either way.
+const INJECTED: [(Purpose, &str, [Option<u64>; 6]); 10] = [
     (
+        Purpose::Sockets,
+        "mmap",
+        [Some(0), Some(SCRATCH_SIZE), Some(SCRATCH_PROTECTION as u64), Some(OWN_MEMORY as u64), Some(u64::MAX), Some(0)],
+    ),
+    (
+        Purpose::Sockets,
         "socketpair",
         [Some(libc::AF_UNIX as u64), Some((libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as u64), Some(0), None, None, None],
     ),
-    ("recvmsg", [None, None, Some(libc::MSG_CMSG_CLOEXEC as u64), None, None, None]),
-    ("mmap", [None, None, Some(libc::PROT_READ as u64), None, None, Some(0)]),
-    ("close", [None; 6]),
     (
+        Purpose::Sockets,
+        "recvmsg",
+        [None, None, Some((libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) as u64), Some(0), Some(0), Some(0)],
+    ),
+    (
+        Purpose::Sockets,
+        "mmap",
+        [
+            Some(region::BASE),
+            Some(region::SIZE as u64),
+            Some(libc::PROT_READ as u64),
+            Some((libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64),
+            None,
+            Some(0),
+        ],
+    ),
+    (Purpose::Sockets, "close", [None, Some(0), Some(0), Some(0), Some(0), Some(0)]),
+    (Purpose::Sockets, "munmap", [None, Some(SCRATCH_SIZE), Some(0), Some(0), Some(0), Some(0)]),
+    (
+        Purpose::Memory,
+        "mmap",
+        [
+            Some(region::BASE),
+            Some(region::SIZE as u64),
+            Some(libc::PROT_READ as u64),
+            Some((OWN_MEMORY | libc::MAP_FIXED_NOREPLACE) as u64),
+            Some(u64::MAX),
+            Some(0),
+        ],
+    ),
+    (
+        Purpose::Filter,
         "seccomp",
         [
             Some(libc::SECCOMP_SET_MODE_FILTER as u64),
-            Some(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
+            Some(libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
             None,
-            None,
-            None,
-            None,
+            Some(0),
+            Some(0),
+            Some(0),
         ],
     ),
-    ("prctl", [Some(libc::PR_SET_NO_NEW_PRIVS as u64), Some(1), Some(0), Some(0), Some(0), None]),
+    (Purpose::Filter, "prctl", [Some(libc::PR_SET_NO_NEW_PRIVS as u64), Some(1), Some(0), Some(0), Some(0), Some(0)]),
+    (Purpose::Filter, "read", [Some(u64::MAX), None, None, None, None, None]),
 ];
 
-/// Whether a filter lets all calls run that the engine puts into a task.
-fn injectable(program: &[sock_filter]) -> bool {
-    INJECTED.iter().all(|(name, arguments)| {
-        let answer = Arch::NATIVE.number(name).and_then(|nr| bpf::interpret(program, &data(nr, arguments)));
-        let action = answer.map(|answer| answer & libc::SECCOMP_RET_ACTION_FULL);
-        matches!(action, Some(libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG))
-    })
+impl Permits {
+    /// Without filters.
+    pub(super) const ALL: Self = Self { sockets: true, memory: true, filter: true };
+    const NOTHING: Self = Self { sockets: false, memory: false, filter: false };
+    /// What is assumed of filters that cannot be read. Who sandboxes itself and
+    /// opens files allocates memory.
+    const ASSUMED: Self = Self { sockets: false, memory: true, filter: false };
+
+    /// What a filter permits.
+    fn of(program: &[sock_filter]) -> Self {
+        let returns = |i: &&sock_filter| u32::from(i.code) & 0x07 == libc::BPF_RET;
+        let lets_run = |i: &sock_filter| u32::from(i.code) == libc::BPF_RET | libc::BPF_K && lets_run(i.k);
+        if program.iter().filter(returns).all(lets_run) {
+            // Ours are such, whatever they look at.
+            return Self::ALL;
+        }
+        let permits = |purpose| {
+            let mut needed = INJECTED.iter().filter(|(needed_for, ..)| *needed_for == purpose);
+            needed.all(|(_, name, arguments)| allows(program, name, arguments))
+        };
+        Self {
+            sockets: permits(Purpose::Sockets),
+            memory: permits(Purpose::Memory),
+            filter: permits(Purpose::Filter),
+        }
+    }
+
+    /// What both permit.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            sockets: self.sockets && other.sockets,
+            memory: self.memory && other.memory,
+            filter: self.filter && other.filter,
+        }
+    }
+
+    /// What the filters of a stopped task permit. To read them takes
+    /// `CAP_SYS_ADMIN`. Without it as many filters as we have ourselves, which
+    /// a container's runtime has given to both, are taken to permit all, as
+    /// those of the known runtimes do.
+    pub(super) fn of_task(tid: pid_t) -> Self {
+        let count = |tid| Status::of(tid).map_or(0, |status| status.filters.unwrap_or(status.filtered.into()));
+        let theirs = count(tid);
+        if theirs == 0 {
+            return Self::ALL;
+        }
+        let each = (0..theirs).map(|index| sys::seccomp_filter(tid, index as usize).map(|filter| Self::of(&filter)));
+        match each.collect::<io::Result<Vec<Self>>>() {
+            Ok(each) => each.into_iter().fold(Self::ALL, Self::and),
+            Err(_) if theirs <= count(std::process::id() as pid_t) => Self::ALL,
+            Err(_) => Self::ASSUMED,
+        }
+    }
 }
+
+/// Whether a filter lets a call run.
+fn allows(program: &[sock_filter], name: &str, arguments: &[Option<u64>; 6]) -> bool {
+    Arch::NATIVE.number(name).and_then(|nr| bpf::interpret(program, &data(nr, arguments))).is_some_and(lets_run)
+}
+
+/// Whether a call with this answer runs. One that asks for a tracer with our
+/// mark is of a host, ours or one before: it stops and goes on.
+fn lets_run(answer: u32) -> bool {
+    answer == OURS || matches!(answer & libc::SECCOMP_RET_ACTION_FULL, libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG)
+}
+
+/// What our filters say.
+const OURS: u32 = libc::SECCOMP_RET_TRACE | MARK as u32;
 
 /// `struct seccomp_data` of a native call (linux/seccomp.h): number,
 /// architecture, instruction pointer, six arguments, low half first.
@@ -256,8 +375,8 @@ mod tests {
         judge(&seccomp(0), &native(program)).0
     }
 
-    const ALLOWED: Filter = Filter::Harmless { injectable: true };
-    const NOT_INJECTABLE: Filter = Filter::Harmless { injectable: false };
+    const ALLOWED: Filter = Filter::Harmless(Permits::ALL);
+    const NOT_INJECTABLE: Filter = Filter::Harmless(Permits::NOTHING);
 
     #[test]
     fn a_listener_is_refused_also_when_it_is_only_asked_for() {
@@ -373,10 +492,20 @@ mod tests {
 
     #[test]
     fn a_filter_that_forbids_what_we_inject_is_found() {
-        for (name, _) in INJECTED {
-            assert_eq!(verdict(&against(name, libc::SECCOMP_RET_ERRNO | 1)), NOT_INJECTABLE, "{name}");
+        for (name, expected) in [
+            ("socketpair", Permits { sockets: false, ..Permits::ALL }),
+            ("recvmsg", Permits { sockets: false, ..Permits::ALL }),
+            ("close", Permits { sockets: false, ..Permits::ALL }),
+            ("munmap", Permits { sockets: false, ..Permits::ALL }),
+            ("mmap", Permits { sockets: false, memory: false, ..Permits::ALL }),
+            ("seccomp", Permits { filter: false, ..Permits::ALL }),
+            ("prctl", Permits { filter: false, ..Permits::ALL }),
+            ("ptrace", Permits::ALL),
+        ] {
+            assert_eq!(verdict(&against(name, libc::SECCOMP_RET_ERRNO | 1)), Filter::Harmless(expected), "{name}");
+            assert_eq!(verdict(&against(name, libc::SECCOMP_RET_KILL_PROCESS)), Filter::Harmless(expected), "{name}");
+            assert_eq!(verdict(&against(name, OURS)), ALLOWED, "{name} of a host before");
         }
-        assert_eq!(verdict(&against("ptrace", libc::SECCOMP_RET_ERRNO | 1)), ALLOWED);
     }
 
     /// A filter that allows if word `offset` is `expected`, and kills else.
@@ -394,7 +523,8 @@ mod tests {
         assert_eq!(verdict(&only_if(4, Arch::NATIVE.audit())), ALLOWED);
         assert_eq!(verdict(&only_if(4, 0x4000_0003)), NOT_INJECTABLE);
         assert_eq!(verdict(&only_if(8, 0)), NOT_INJECTABLE, "where the call comes from");
-        assert_eq!(verdict(&only_if(16, 1)), NOT_INJECTABLE, "close has any descriptor");
+        let Filter::Harmless(permits) = verdict(&only_if(16, 1)) else { panic!("it is harmless") };
+        assert!(!permits.sockets, "close has any descriptor");
         let returns_the_number = [statement(BPF_LD | BPF_W | BPF_ABS, 0), statement(BPF_RET | BPF_A, 0)];
         assert_eq!(verdict(&returns_the_number), NOT_INJECTABLE);
         assert_eq!(verdict(&[statement(0xffff, 0)]), NOT_INJECTABLE);
@@ -419,11 +549,11 @@ mod tests {
     }
 
     #[test]
-    fn our_own_filter_is_injectable_where_nothing_stops() {
+    fn our_own_filter_is_no_hindrance() {
         let nothing = filter::compile(&Stopping::new());
         assert_eq!(verdict(&nothing), ALLOWED);
         let mmap = Arch::NATIVE.number("mmap").expect("a native call");
-        assert_eq!(verdict(&filter::compile(&Stopping::from([(mmap, Predicate::always())]))), NOT_INJECTABLE);
+        assert_eq!(verdict(&filter::compile(&Stopping::from([(mmap, Predicate::always())]))), ALLOWED);
     }
 
     proptest! {

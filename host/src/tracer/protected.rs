@@ -31,9 +31,15 @@ const MESSAGE_LENGTH: u64 = 56;
 const ALIGNMENT: usize = 16;
 
 impl Protected {
-    /// Puts `pins` into the region and points `registers` there; `None` if
-    /// there is no room.
-    pub(super) fn put(region: &Rc<Region>, pins: Vec<Pin>, registers: &mut Registers, compat: bool) -> Option<Self> {
+    /// Puts `pins` into the region, for task `tid`, and points `registers`
+    /// there; `None` if there is no room.
+    pub(super) fn put(
+        region: &Rc<Region>,
+        tid: pid_t,
+        pins: Vec<Pin>,
+        registers: &mut Registers,
+        compat: bool,
+    ) -> Option<Self> {
         let room = |pin: &Pin| pin.bytes.len().next_multiple_of(ALIGNMENT);
         let size = pins.iter().map(room).sum();
         if size == 0 {
@@ -48,7 +54,9 @@ impl Protected {
             for (at, target) in pin.inner {
                 bytes[at..at + 8].copy_from_slice(&(address + target as u64).to_ne_bytes());
             }
-            slot.write(offset, &bytes);
+            if !slot.write(tid, offset, &bytes) {
+                return None;
+            }
             arguments.push((pin.register, registers.argument(pin.register, compat)));
             registers.set_argument(pin.register, compat, address);
             offset += following;

@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 
 use libc::{c_int, pid_t};
 
+use super::filters::Permits;
 use super::region::Region;
 use super::sys;
 
@@ -78,21 +79,19 @@ impl Space {
         if self.0.mapped.get() { self.0.region.borrow().clone() } else { None }
     }
 
-    /// The region to map, made if there is none; none after too many
-    /// failures.
-    pub(super) fn region_to_map(&self) -> Option<Rc<Region>> {
-        if self.0.failures.get() >= MOST_FAILURES {
+    /// The region to map, made if there is none of the kind that `permits`
+    /// asks for; none after too many failures.
+    pub(super) fn region_to_map(&self, permits: Permits) -> Option<Rc<Region>> {
+        let failures = self.0.failures.get();
+        // What could not be handed over may be made there.
+        let private = !permits.sockets || failures > 0;
+        if failures >= MOST_FAILURES || (private && !permits.memory) {
             return None;
         }
         let mut region = self.0.region.borrow_mut();
-        if region.is_none() {
-            match Region::new() {
-                Ok(new) => *region = Some(new),
-                Err(error) => {
-                    tracing::warn!("cannot make memory for arguments: {error}");
-                    self.0.failures.set(MOST_FAILURES);
-                }
-            }
+        if region.as_ref().is_none_or(|region| region.is_private() != private) {
+            let made = if private { Ok(Region::private()) } else { Region::new() };
+            *region = Some(made.inspect_err(|error| tracing::warn!("cannot make memory for arguments: {error}")).ok()?);
         }
         region.clone()
     }
@@ -122,7 +121,7 @@ impl Space {
     }
 }
 
-/// What two tasks share (kcmp(2)); all of it where that cannot be told.
+/// What two tasks share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shared {
     pub(super) memory: bool,
@@ -131,14 +130,29 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn by(one: pid_t, other: pid_t) -> Self {
+    /// As the kernel says (kcmp(2)); none if it does not. Containers may not
+    /// ask without `CAP_SYS_PTRACE`.
+    pub(super) fn by(one: pid_t, other: pid_t) -> Option<Self> {
         /// `enum kcmp_type` (linux/kcmp.h).
         const VM: c_int = 1;
         const FILES: c_int = 2;
         const FS: c_int = 3;
-        let same = |kind| sys::kcmp(one, other, kind).unwrap_or(true);
-        Self { memory: same(VM), descriptors: same(FILES), file_system: same(FS) }
+        let same = |kind| sys::kcmp(one, other, kind).ok();
+        Some(Self { memory: same(VM)?, descriptors: same(FILES)?, file_system: same(FS)? })
     }
+
+    /// A child made with these flags, and its maker (clone(2)).
+    pub(super) fn of_flags(flags: u64) -> Self {
+        let has = |flag: c_int| flags & flag as u64 != 0;
+        Self {
+            memory: has(libc::CLONE_VM),
+            descriptors: has(libc::CLONE_FILES),
+            file_system: has(libc::CLONE_FS),
+        }
+    }
+
+    /// Nobody knows. Each has a region of its own, and none is alone.
+    pub(super) const UNKNOWN: Self = Self { memory: false, descriptors: true, file_system: true };
 
     pub(super) fn anything(self) -> bool {
         self.memory || self.descriptors || self.file_system

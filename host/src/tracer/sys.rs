@@ -274,23 +274,17 @@ pub(super) fn open_process(pid: pid_t, flags: c_int) -> io::Result<OwnedFd> {
     unsafe { Ok(OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, pid, flags))? as c_int)) }
 }
 
-/// Raises the limit of a process's descriptors by `more`, if it or we may; the
-/// limit that it had.
-pub(super) fn make_room_for_descriptors(pid: pid_t, more: u64) -> Option<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one structure.
-    if unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) } != 0 {
-        return None;
-    }
-    let soft = limit.rlim_cur.saturating_add(more);
-    let raised = libc::rlimit { rlim_cur: soft, rlim_max: limit.rlim_max.max(soft) };
-    set_descriptor_limit(pid, raised).then_some(limit)
-}
-
-/// Sets that limit; whether it could.
-pub(super) fn set_descriptor_limit(pid: pid_t, limit: libc::rlimit) -> bool {
-    // SAFETY: the kernel reads one structure.
-    unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) == 0 }
+/// Instructions of a stopped tracee's filter number `index`, the newest first
+/// (`PTRACE_SECCOMP_GET_FILTER`); `ENOENT` if there are not so many.
+pub(super) fn seccomp_filter(tid: pid_t, index: usize) -> io::Result<Vec<libc::sock_filter>> {
+    /// include/uapi/linux/ptrace.h (Linux 4.4).
+    const PTRACE_SECCOMP_GET_FILTER: c_uint = 0x420c;
+    let length = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, 0)? as usize;
+    let mut filter = vec![libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; length];
+    // SAFETY: the kernel writes as many instructions as it has just said; the
+    // tracee is stopped, and its filters are never changed.
+    check(unsafe { libc::ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, filter.as_mut_ptr()) })?;
+    Ok(filter)
 }
 
 /// Sends a signal to a process (kill(2)).

@@ -14,6 +14,7 @@ use libc::pid_t;
 use super::arch::Registers;
 use super::descriptors::Kept;
 use super::errand::Errand;
+use super::filters::Permits;
 use super::pagemap::{Pagemap, Settled};
 use super::procfs;
 use super::protected::Protected;
@@ -38,6 +39,8 @@ pub(super) struct Task {
     pub(super) filtered: bool,
     /// It has the filter of a host before us, and cannot be without a tracer.
     pub(super) needs_tracer: bool,
+    /// What its filters let us do with it, if that is known.
+    pub(super) permits: Option<Permits>,
     /// Without our filter: it is in a call.
     pub(super) inside: bool,
     /// We have asked it to stop, and it has not yet.
@@ -121,6 +124,7 @@ impl Task {
             pending: None,
             filtered: false,
             needs_tracer: false,
+            permits: None,
             inside: false,
             interrupted: false,
             was_stopped: false,

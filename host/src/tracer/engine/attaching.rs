@@ -309,7 +309,7 @@ impl Engine<'_> {
 fn is_alone(pid: pid_t) -> bool {
     let others = procfs::processes().into_iter().filter(|other| *other != pid);
     procfs::threads(pid).len() == 1
-        && others.into_iter().all(|other| !Shared::by(pid, other).anything() || is_gone(other))
+        && others.into_iter().all(|other| Shared::by(pid, other).is_some_and(|shared| !shared.anything()) || is_gone(other))
 }
 
 fn is_gone(pid: pid_t) -> bool {

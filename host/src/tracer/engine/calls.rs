@@ -157,8 +157,12 @@ impl Engine<'_> {
         if manner == Manner::Intruding {
             self.intruded = true;
         }
-        if filter && let Some(errno) = Self::installs_listener(&event, &snapshot) {
-            return self.refuse(stop, c_int::from(errno.raw()));
+        if filter && let Some(call) = event.call() {
+            match filters::judge(call, &snapshot).0 {
+                Filter::Refused(errno) => return self.refuse(stop, c_int::from(errno.raw())),
+                Filter::Harmless(permits) => self.restrict(tid, permits),
+                Filter::Absent => {}
+            }
         }
         let denied = if interest.judge { self.handler.judge(&event) } else { None };
         let stop = if aimed && denied.is_none() {
@@ -181,10 +185,7 @@ impl Engine<'_> {
             }
             match self.guard(&stop, &event, &snapshot) {
                 Ok(Some(guarded)) => protected = Some(guarded),
-                Ok(None) => {
-                    self.unprotected(tid);
-                    return self.refuse(stop, libc::EPERM);
-                }
+                Ok(None) => return self.refuse_unprotected(stop),
                 Err(Gone) => return self.go_on(stop, 0),
             }
         }
@@ -194,15 +195,6 @@ impl Engine<'_> {
         self.carry_out(stop, &event, denied, interest, spec, protected);
         if interest.observe {
             self.handler.observe(event);
-        }
-    }
-
-    /// The errno of a call that would install a filter which takes calls away
-    /// from us.
-    fn installs_listener(event: &Event, memory: &dyn Memory) -> Option<Errno> {
-        match filters::judge(event.call()?, memory).0 {
-            Filter::Refused(errno) => Some(errno),
-            _ => None,
         }
     }
 

@@ -19,13 +19,14 @@ use crate::decode::{self, Arch, Kind};
 use crate::event::{Call, Event, Value};
 use crate::tracer::arch::Registers;
 use crate::tracer::errand::{Errand, Install, Own};
+use crate::tracer::filters::Permits;
 use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::{Pin, Snapshot, pins};
 use crate::tracer::protected::Protected;
 use crate::tracer::procfs::Status;
 use crate::tracer::region::Region;
-use crate::tracer::stop::{Asked, Moment, Reason, Stopped};
+use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
 use crate::tracer::{region, resolve};
@@ -84,6 +85,9 @@ impl Engine<'_> {
         let tid = stop.tid();
         let Some(call) = event.call() else { return Ok(None) };
         let Some(region) = self.task(tid).space.region() else { return Ok(None) };
+        if region.is_private() && self.intruded {
+            return Ok(None);
+        }
         // i386's socketcall has its arguments in memory: no register can
         // point elsewhere.
         let native = call.arch == Arch::NATIVE;
@@ -96,7 +100,7 @@ impl Engine<'_> {
         }
         let name = |index: usize| substitute(tid, event, call, index);
         let pins = pins(call, snapshot, &name).ok();
-        let protected = pins.and_then(|pins| Protected::put(&region, pins, &mut registers, call.arch == Arch::X86));
+        let protected = pins.and_then(|pins| Protected::put(&region, tid, pins, &mut registers, call.arch == Arch::X86));
         Self::point_there(stop, &registers, protected)
     }
 
@@ -127,7 +131,7 @@ impl Engine<'_> {
             _ => false,
         };
         let pins = pins(&one, &snapshot, &|_| None).ok().filter(|_| unchanged);
-        let mut protected = pins.and_then(|pins| Protected::put(region, pins, &mut registers, false));
+        let mut protected = pins.and_then(|pins| Protected::put(region, stop.tid(), pins, &mut registers, false));
         if let Some(protected) = &mut protected {
             protected.send_first(&mut registers, flags);
         }
@@ -146,7 +150,7 @@ impl Engine<'_> {
         *flags = (u64::from_le_bytes(*flags) & !(libc::CLONE_UNTRACED as u64)).to_le_bytes();
         let mut registers = stop.registers()?;
         let pin = Pin { register: 0, bytes, inner: Vec::new() };
-        let protected = Protected::put(&region, vec![pin], &mut registers, false);
+        let protected = Protected::put(&region, stop.tid(), vec![pin], &mut registers, false);
         Self::point_there(stop, &registers, protected)
     }
 
@@ -171,13 +175,13 @@ impl Engine<'_> {
         if space.look(tid) {
             return self.entry(stop, info);
         }
-        if let Some(region) = space.region_to_map()
-            && self.begin(&stop, arch, region, None).is_some()
-        {
-            return stop.resume_to_call(0);
+        let permits = self.permits(tid);
+        match space.region_to_map(permits).map(|region| self.begin(&stop, arch, region, None)) {
+            Some(Ok(true)) => stop.resume_to_call(0),
+            // wait says so.
+            Some(Err(Gone)) => self.go_on(stop, 0),
+            None | Some(Ok(false)) => self.refuse_unprotected(stop),
         }
-        self.unprotected(tid);
-        self.refuse(stop, libc::EPERM);
     }
 
     /// Sends a task that is at the entry of a call to install our filter in
@@ -191,15 +195,31 @@ impl Engine<'_> {
         }
         self.to_filter.remove(&pid);
         let before = Status::of(tid).and_then(|status| status.filters);
-        let begun = space.region_to_map().zip(Arch::from_audit(info.audit, info.nr as u32)).and_then(|(region, arch)| {
-            let install = Install::new(&region, &self.filter, before)?;
-            self.begin(&stop, arch, region, Some(install))
+        let permits = self.permits(tid);
+        let region = space.region_to_map(permits).filter(|_| permits.filter);
+        let arch = Arch::from_audit(info.audit, info.nr as u32);
+        let begun = region.zip(arch).map(|(region, arch)| {
+            self.begin(&stop, arch, region, Some(Install::new(&self.filter, before)))
         });
-        if begun.is_some() {
+        if let Some(Ok(true)) = begun {
             stop.resume_to_call(0);
         } else {
             self.installed(pid, -i64::from(libc::EOPNOTSUPP), before);
             self.entry(stop, info);
+        }
+    }
+
+    /// What the filters of a stopped task let us do with it.
+    fn permits(&mut self, tid: pid_t) -> Permits {
+        *self.task(tid).permits.get_or_insert_with(|| Permits::of_task(tid))
+    }
+
+    /// A task is about to have a filter of its own, and perhaps all threads of
+    /// its process.
+    pub(super) fn restrict(&mut self, tid: pid_t, permits: Permits) {
+        let pid = self.task(tid).pid;
+        for (_, task) in self.tasks.iter_mut().filter(|(_, task)| task.pid == pid) {
+            task.permits = task.permits.map(|before| before.and(permits));
         }
     }
 
@@ -216,22 +236,23 @@ impl Engine<'_> {
     }
 
     /// Begins an errand at the entry of a call: to map `region`, and perhaps to
-    /// install a filter. The call itself does not run.
-    fn begin(&mut self, stop: &Stopped, arch: Arch, region: Rc<Region>, install: Option<Install>) -> Option<()> {
+    /// install a filter. The call itself does not run. Whether there is a place
+    /// to make calls.
+    fn begin(&mut self, stop: &Stopped, arch: Arch, region: Rc<Region>, install: Option<Install>) -> Asked<bool> {
         let tid = stop.tid();
         let task = self.task(tid);
         let (ids, busy) = ((task.pid, tid), task.space.occupy());
-        let registers = stop.registers().ok()?;
-        let nr = registers.number()?;
-        let mask = sys::signal_mask(tid).ok()?;
-        let mut harmless = self.harmless(stop)?;
-        let errand = Errand::new(Own { ids, registers, nr, arch, mask }, region, install, busy)?;
+        let registers = stop.registers()?;
+        let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
+        let (Some(nr), Some(mut harmless)) = (registers.number(), self.harmless(stop)) else { return Err(Gone) };
+        let own = Own { ids, registers, nr, arch, mask };
+        let Some(errand) = Errand::new(own, region, install, busy) else { return Ok(false) };
         errand.leads_back(&mut harmless);
         // In this order: should we die in between, the trampoline sees to it.
-        stop.set_registers(&harmless).ok()?;
-        sys::set_signal_mask(tid, u64::MAX).ok()?;
+        stop.set_registers(&harmless)?;
+        sys::set_signal_mask(tid, u64::MAX).map_err(|_| Gone)?;
         self.task(tid).errand = Some(errand);
-        Some(())
+        Ok(true)
     }
 
     /// A stop of a task that runs an errand.
@@ -292,13 +313,19 @@ impl Engine<'_> {
         self.go_on(stop, 0);
     }
 
-    /// A judged call of the task cannot be protected.
-    pub(super) fn unprotected(&mut self, tid: pid_t) {
+    /// Refuses a judged call that cannot be protected.
+    pub(super) fn refuse_unprotected(&mut self, stop: Stopped) {
+        if stop.registers().is_err() {
+            // It has been killed, which is why.
+            return self.go_on(stop, 0);
+        }
         if !std::mem::replace(&mut self.told_unprotected, true) {
             tracing::warn!(
-                "thread {tid}: what its call reads can be changed by others and cannot be protected, so that the call is refused; further cases are not told"
+                "thread {}: what its call reads can be changed by others and cannot be protected, so that the call is refused; further cases are not told",
+                stop.tid()
             );
         }
+        self.refuse(stop, libc::EPERM);
     }
 }
 

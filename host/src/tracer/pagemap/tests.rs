@@ -141,8 +141,8 @@ fn files() {
 
     let region = Region::new().unwrap();
     let slot = region.slot(8).unwrap();
-    slot.write(0, b"x");
-    let memfd = Mapped::new(1, libc::MAP_PRIVATE, region.descriptor().as_raw_fd());
+    slot.write(0, 0, b"x");
+    let memfd = Mapped::new(1, libc::MAP_PRIVATE, region.descriptor().unwrap().as_raw_fd());
     assert!(!memfd.read(0).is_private(0, 1));
     let memfd = tempfile_in_memory();
     let memfd = Mapped::new(1, libc::MAP_SHARED, memfd.as_raw_fd());

@@ -76,6 +76,13 @@ fn map_region(fd: c_int) -> bool {
 
 const ANONYMOUS: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
 
+fn file(region: &Region) -> &File {
+    match &region.backing {
+        Backing::Sealed(sealed) => &sealed.file,
+        Backing::Private => panic!("it has no file"),
+    }
+}
+
 #[test]
 fn lies_between_forbidden_addresses_and_programs() {
     const { assert!(BASE >= 0x1_0000 && END <= 0x40_0000) };
@@ -88,8 +95,8 @@ fn lies_between_forbidden_addresses_and_programs() {
 fn nobody_else_can_write() {
     let region = Region::new().unwrap();
     let slot = region.slot(8).unwrap();
-    slot.write(0, b"judged");
-    let fd = region.descriptor().as_raw_fd();
+    slot.write(0, 0, b"judged");
+    let fd = region.descriptor().unwrap().as_raw_fd();
     let failure = |done: bool| (!done).then(|| io::Error::last_os_error().raw_os_error().unwrap());
 
     // SAFETY: new mappings of our own, read through raw pointers.
@@ -103,7 +110,7 @@ fn nobody_else_can_write() {
         assert_eq!(failure(libc::madvise(seen, SIZE, libc::MADV_REMOVE) == 0), Some(libc::EACCES), "madvise");
         let first = seen.cast::<u8>().add((slot.address() - BASE) as usize);
         assert_eq!(first.read_volatile(), b'j');
-        slot.write(0, b"later");
+        slot.write(0, 0, b"later");
         assert_eq!(first.read_volatile(), b'l', "what the host writes shows at once");
         libc::munmap(seen, SIZE);
         let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
@@ -112,13 +119,13 @@ fn nobody_else_can_write() {
         assert_eq!(libc::fcntl(fd, libc::F_GETFD), libc::FD_CLOEXEC);
         assert_eq!(libc::fcntl(fd, libc::F_GET_SEALS) & SEALS, SEALS);
     }
-    let written = (&region.file).write(b"x").unwrap_err();
+    let written = file(&region).write(b"x").unwrap_err();
     assert_eq!(written.raw_os_error(), Some(libc::EPERM), "write");
     let anew = OpenOptions::new().write(true).open(format!("/proc/self/fd/{fd}"));
     let anew = anew.and_then(|file| file.write_at(b"x", 0)).unwrap_err();
     assert!(matches!(anew.raw_os_error(), Some(libc::EPERM | libc::EACCES)), "opened anew: {anew}");
     for size in [0, 2 * SIZE as u64] {
-        assert_eq!(region.file.set_len(size).unwrap_err().raw_os_error(), Some(libc::EPERM), "ftruncate");
+        assert_eq!(file(&region).set_len(size).unwrap_err().raw_os_error(), Some(libc::EPERM), "ftruncate");
     }
 }
 
@@ -126,8 +133,8 @@ fn nobody_else_can_write() {
 fn a_tracee_reads_what_is_written_later() {
     let region = Region::new().unwrap();
     let slot = region.slot(100).unwrap();
-    slot.write(0, b"before");
-    let (fd, address) = (region.descriptor().as_raw_fd(), slot.address());
+    slot.write(0, 0, b"before");
+    let (fd, address) = (region.descriptor().unwrap().as_raw_fd(), slot.address());
     let child = Child::new(
         || map_region(fd),
         move || {
@@ -142,7 +149,7 @@ fn a_tracee_reads_what_is_written_later() {
     assert_eq!(&seen, b"before");
     assert_eq!(memory.write_at(b"x", address).unwrap_err().raw_os_error(), Some(libc::EIO), "/proc/PID/mem");
 
-    slot.write(64, b"after");
+    slot.write(0, 64, b"after");
     assert!(child.finish(), "the child saw something else");
 }
 
@@ -151,7 +158,7 @@ fn mapped_is_all_of_it_and_nothing_else() {
     let region = Region::new().unwrap();
     let other = Region::new().unwrap();
     let page = page_size();
-    let fd = region.descriptor().as_raw_fd();
+    let fd = region.descriptor().unwrap().as_raw_fd();
     let is_mapped = |prepare: &dyn Fn() -> bool| region.is_mapped_in(Child::with(prepare).0.as_raw());
     // SAFETY: only called by children, which use none of what they change.
     let advise = |offset, size, advice| unsafe { libc::madvise((BASE + offset) as *mut c_void, size, advice) == 0 };
@@ -164,7 +171,7 @@ fn mapped_is_all_of_it_and_nothing_else() {
     ));
 
     assert!(!is_mapped(&|| true), "nothing");
-    assert!(!is_mapped(&|| map_region(other.descriptor().as_raw_fd())), "another file");
+    assert!(!is_mapped(&|| map_region(other.descriptor().unwrap().as_raw_fd())), "another file");
     for offset in [0, 5 * page, SIZE as u64 - page] {
         let at = BASE + offset;
         let over = |protection| map_region(fd) && map(at, page as usize, protection, ANONYMOUS, -1, 0);
@@ -241,18 +248,18 @@ fn room_is_given_out_once_and_comes_back() {
 fn what_is_given_back_is_cleared() {
     let region = Region::new().unwrap();
     let slot = region.slot(100).unwrap();
-    slot.write(28, &[7; 100]);
+    slot.write(0, 28, &[7; 100]);
     let mut content = [0; 128];
     let offset = slot.address() - BASE;
-    region.file.read_exact_at(&mut content, offset).unwrap();
+    file(&region).read_exact_at(&mut content, offset).unwrap();
     assert_eq!((content[27], content[28], content[127]), (0, 7, 7));
     drop(slot);
-    region.file.read_exact_at(&mut content, offset).unwrap();
+    file(&region).read_exact_at(&mut content, offset).unwrap();
     assert_eq!(content, [0; 128]);
 }
 
 #[test]
 #[should_panic(expected = "65 bytes at 0 of 64")]
 fn nothing_is_written_beyond_a_slot() {
-    Region::new().unwrap().slot(64).unwrap().write(0, &[0; 65]);
+    Region::new().unwrap().slot(64).unwrap().write(0, 0, &[0; 65]);
 }
