@@ -107,7 +107,9 @@ fn who_comes_later() {
             second.ends_well();
             application.opens(&files.at("secret"), DENIED);
         }
+        let pids = application.pids();
         application.ends_well();
+        wait_for("the host has seen the end of all", || pids.iter().all(|pid| tracer(*pid) == 0).then_some(()));
         assert!(host.lives(), "{:?}", host.rest());
     }
     host.leave(Signal::SIGTERM);

@@ -602,6 +602,9 @@ impl<'h> Engine<'h> {
 
     /// Forgets a task that is gone.
     fn remove(&mut self, tid: pid_t) -> Option<Task> {
+        self.newborn.remove(&tid);
+        self.for_errand.retain(|waiting| waiting.stop.tid() != tid);
+        self.parting.retain(|(stop, _)| stop.tid() != tid);
         let mut task = self.tasks.remove(&tid)?;
         let abandoned = self.leaving && (task.filtered || task.needs_tracer);
         self.abandons |= abandoned;
@@ -611,9 +614,6 @@ impl<'h> Engine<'h> {
         if let Some(pending) = task.pending.take() {
             self.over(tid, &pending);
         }
-        self.newborn.remove(&tid);
-        self.for_errand.retain(|waiting| waiting.stop.tid() != tid);
-        self.parting.retain(|(stop, _)| stop.tid() != tid);
         self.seen(tid);
         self.end_turn(tid);
         Some(task)

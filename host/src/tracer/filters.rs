@@ -228,7 +228,7 @@ impl Permits {
     fn of(program: &[sock_filter]) -> Self {
         let returns = |i: &&sock_filter| u32::from(i.code) & 0x07 == libc::BPF_RET;
         let lets_run = |i: &sock_filter| u32::from(i.code) == libc::BPF_RET | libc::BPF_K && lets_run(i.k);
-        if program.iter().filter(returns).all(lets_run) {
+        if program.last().is_some_and(|last| returns(&last)) && program.iter().filter(returns).all(lets_run) {
             // Ours are such, whatever they look at.
             return Self::ALL;
         }

@@ -73,11 +73,17 @@ impl State {
     fn reap(&self, process: pid_t) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
         for tid in procfs::threads(process) {
-            let status = match waitid(Id::Pid(Pid::from_raw(tid)), flags) {
+            let wait = |flags| waitid(Id::Pid(Pid::from_raw(tid)), flags);
+            // A stop would be reported too, whatever is asked for (`wait_task_stopped`
+            // of kernel/exit.c), and is the tracer's. An end stays one.
+            let status = match wait(flags | WaitPidFlag::WNOWAIT) {
                 Ok(WaitStatus::Exited(_, code)) => ExitStatus::Code(code as u8),
                 Ok(WaitStatus::Signaled(_, signal, _)) => ExitStatus::Signal(signal as u8),
                 _ => continue,
             };
+            if wait(flags).is_err() {
+                continue;
+            }
             self.reaped.lock().unwrap_or_else(PoisonError::into_inner).push((tid, status));
         }
     }

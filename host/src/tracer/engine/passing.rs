@@ -8,6 +8,7 @@ use super::{Engine, OnHostDeath, Options};
 use crate::decode::Arch;
 use crate::event::{Errno, Event};
 use crate::tracer::inbox::{Inbox, Message};
+use crate::tracer::procfs::Status;
 use crate::tracer::reaper::Reaper;
 use crate::tracer::{Handler, Interest, Notice, Stopping, selection, signals};
 
@@ -55,10 +56,11 @@ pub(in crate::tracer) fn stand_by(word: impl FnOnce() -> Option<Vec<pid_t>>) {
     let Ok(mut engine) = Engine::new(&mut handler, options, &[], inbox) else { return };
     (engine.passing, engine.reaper) = (true, Reaper::start().ok());
     let Some(pids) = word() else { return };
-    // What is known first: each moment counts. Then what it has made.
-    // Who is gone needs nobody.
+    // What is known first: each moment counts. Then what it has made, which has
+    // its filters. Who is gone needs nobody.
     pids.iter().for_each(|pid| drop(engine.seize(*pid)));
-    selection::with_descendants(&pids).iter().for_each(|pid| drop(engine.seize(*pid)));
+    let made = selection::with_descendants(&pids).into_iter().filter(|pid| !pids.contains(pid));
+    made.filter(|pid| Status::of(*pid).is_some_and(|status| status.filtered)).for_each(|pid| drop(engine.seize(pid)));
     if signals::leave_on_signal(move || leave.post(Message::Leave)).is_ok() {
         // Nobody is left to be told.
         let _ = engine.run();
