@@ -230,12 +230,19 @@ fn a_process_that_refuses_socket_pairs_at_plain_stops() {
 #[test]
 fn a_process_that_dies_of_socket_pairs() {
     let files = Files::new();
-    for options in [files.deny(), inject(&files)] {
-        let mut application = Application::start_with(&[], "one", "kill-socketpair", "");
-        let mut host = Tracer::attach_to(application.pid, &options);
+    for filter in [false, true] {
+        let mut application = Application::start_with(&[], "fifty", "kill-socketpair", "");
+        let mut host = if filter {
+            injected(&mut application, &files)
+        } else {
+            Tracer::attach_to(application.pid, &files.deny())
+        };
         application.opens(&files.at("public"), "ok");
         application.opens(&files.at("secret"), DENIED);
         host.leave(Signal::SIGTERM);
+        if filter {
+            guardian_of(application.pid, host.pid);
+        }
         application.opens(&files.at("secret"), "ok");
         application.ends_well();
     }

@@ -223,6 +223,11 @@ struct Engine<'h> {
     processes: bool,
     /// More processes may be found.
     scanning: bool,
+    /// Processes that were named; their descendants are traced, too.
+    named: Vec<pid_t>,
+    /// Processes that we have attached to, and how many tasks of each have not
+    /// stopped since.
+    unsettled: HashMap<pid_t, usize>,
     /// All tasks are being let go.
     leaving: bool,
     /// They have had time to go in order.
@@ -279,6 +284,8 @@ impl<'h> Engine<'h> {
             ended: None,
             processes,
             scanning: false,
+            named: Vec::new(),
+            unsettled: HashMap::new(),
             leaving: false,
             late: false,
             binding,
@@ -363,6 +370,15 @@ impl<'h> Engine<'h> {
     }
 
     fn stopped(&mut self, stop: Stopped, reason: Reason) {
+        let task = self.tasks.get_mut(&stop.tid());
+        let fresh = task.and_then(|task| std::mem::take(&mut task.fresh).then_some(task.pid));
+        self.handle(stop, reason);
+        if let Some(pid) = fresh {
+            self.settled(pid);
+        }
+    }
+
+    fn handle(&mut self, stop: Stopped, reason: Reason) {
         let tid = stop.tid();
         if let Some(task) = self.tasks.get_mut(&tid) {
             if let Some(errand) = task.errand.take() {
@@ -568,14 +584,18 @@ impl<'h> Engine<'h> {
             self.handler.observe(Arc::new(event));
         }
         let gone = self.remove(tid);
-        if gone.as_ref().is_some_and(|task| task.pid == tid) {
-            self.part_all(|pid| pid == tid);
+        let Some(Task { pid, .. }) = gone else { return };
+        if pid == tid {
+            self.part_all(|other| other == pid);
         }
-        if let Some(task) = gone
-            && !self.newborn.is_empty()
-            && !self.tasks.values().any(|other| other.pid == task.pid)
-        {
-            self.deliver(task.pid);
+        let guest = self.reaper.is_some();
+        if (guest || !self.newborn.is_empty()) && !self.tasks.values().any(|other| other.pid == pid) {
+            self.deliver(pid);
+            // A thread that was not ours yet may have executed a program, which
+            // ended all that were.
+            if guest && !self.leaving && procfs::threads(pid).iter().any(|tid| !procfs::has_ended(*tid)) {
+                let _ = self.seize(pid);
+            }
         }
     }
 
@@ -613,6 +633,9 @@ impl<'h> Engine<'h> {
         }
         if let Some(pending) = task.pending.take() {
             self.over(tid, &pending);
+        }
+        if task.fresh {
+            self.settled(task.pid);
         }
         self.seen(tid);
         self.end_turn(tid);

@@ -164,9 +164,10 @@ impl Errand {
         })
     }
 
-    /// Whether this is the call that the task was sent to make.
+    /// Whether this is the call that the task was sent to make, or its own,
+    /// made harmless.
     pub(super) fn makes(&self, call: &CallInfo) -> bool {
-        call.audit == Arch::NATIVE.audit() && self.chore == Some((call.nr, call.args))
+        self.chore.is_none_or(|chore| call.audit == Arch::NATIVE.audit() && chore == (call.nr, call.args))
     }
 
     /// The registers with which the task makes the next call, after the last

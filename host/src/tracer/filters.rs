@@ -142,6 +142,8 @@ pub(super) struct Permits {
     pub(super) memory: bool,
     /// Install a filter.
     pub(super) filter: bool,
+    /// Make call number -1, which does nothing and answers what we say.
+    pub(super) nothing: bool,
 }
 
 /// What a call is needed for.
@@ -218,19 +220,21 @@ const INJECTED: [(Purpose, &str, [Option<u64>; 6]); 10] = [
 
 impl Permits {
     /// Without filters.
-    pub(super) const ALL: Self = Self { sockets: true, memory: true, filter: true };
-    const NOTHING: Self = Self { sockets: false, memory: false, filter: false };
+    pub(super) const ALL: Self = Self { sockets: true, memory: true, filter: true, nothing: true };
+    const NOTHING: Self = Self { sockets: false, memory: false, filter: false, nothing: false };
+    /// A filter of a container's runtime answers calls that it does not know.
+    const RUNTIME: Self = Self { nothing: false, ..Self::ALL };
     /// What is assumed of filters that cannot be read. Who sandboxes itself and
     /// opens files allocates memory.
-    const ASSUMED: Self = Self { sockets: false, memory: true, filter: false };
+    const ASSUMED: Self = Self { memory: true, ..Self::NOTHING };
 
     /// What a filter permits.
     fn of(program: &[sock_filter]) -> Self {
-        let returns = |i: &&sock_filter| u32::from(i.code) & 0x07 == libc::BPF_RET;
-        let lets_run = |i: &sock_filter| u32::from(i.code) == libc::BPF_RET | libc::BPF_K && lets_run(i.k);
-        if program.last().is_some_and(|last| returns(&last)) && program.iter().filter(returns).all(lets_run) {
+        let returns = |i: &sock_filter| u32::from(i.code) & 0x07 == libc::BPF_RET;
+        let ends_well = |i: &sock_filter| u32::from(i.code) == libc::BPF_RET | libc::BPF_K && lets_run(i.k);
+        if program.last().is_some_and(returns) && program.iter().filter(|i| returns(i)).all(ends_well) {
             // Ours are such, whatever they look at.
-            return Self::ALL;
+            return Self { nothing: skips(program), ..Self::ALL };
         }
         let permits = |purpose| {
             let mut needed = INJECTED.iter().filter(|(needed_for, ..)| *needed_for == purpose);
@@ -240,6 +244,7 @@ impl Permits {
             sockets: permits(Purpose::Sockets),
             memory: permits(Purpose::Memory),
             filter: permits(Purpose::Filter),
+            nothing: skips(program),
         }
     }
 
@@ -249,13 +254,14 @@ impl Permits {
             sockets: self.sockets && other.sockets,
             memory: self.memory && other.memory,
             filter: self.filter && other.filter,
+            nothing: self.nothing && other.nothing,
         }
     }
 
     /// What the filters of a stopped task permit. To read them takes
     /// `CAP_SYS_ADMIN`. Without it as many filters as we have ourselves, which
-    /// a container's runtime has given to both, are taken to permit all, as
-    /// those of the known runtimes do.
+    /// a container's runtime has given to both, are taken for what those of the
+    /// known runtimes are.
     pub(super) fn of_task(tid: pid_t) -> Self {
         let count = |tid| Status::of(tid).map_or(0, |status| status.filters.unwrap_or(status.filtered.into()));
         let theirs = count(tid);
@@ -265,7 +271,7 @@ impl Permits {
         let each = (0..theirs).map(|index| sys::seccomp_filter(tid, index as usize).map(|filter| Self::of(&filter)));
         match each.collect::<io::Result<Vec<Self>>>() {
             Ok(each) => each.into_iter().fold(Self::ALL, Self::and),
-            Err(_) if theirs <= count(std::process::id() as pid_t) => Self::ALL,
+            Err(_) if theirs <= count(std::process::id() as pid_t) => Self::RUNTIME,
             Err(_) => Self::ASSUMED,
         }
     }
@@ -274,6 +280,12 @@ impl Permits {
 /// Whether a filter lets a call run.
 fn allows(program: &[sock_filter], name: &str, arguments: &[Option<u64>; 6]) -> bool {
     Arch::NATIVE.number(name).and_then(|nr| bpf::interpret(program, &data(nr, arguments))).is_some_and(lets_run)
+}
+
+/// Whether a filter has nothing to say to call number -1.
+fn skips(program: &[sock_filter]) -> bool {
+    let answer = bpf::interpret(program, &data(u32::MAX, &[None; 6]));
+    answer.is_some_and(|answer| answer != OURS && lets_run(answer))
 }
 
 /// Whether a call with this answer runs. One that asks for a tracer with our
@@ -550,10 +562,11 @@ mod tests {
 
     #[test]
     fn our_own_filter_is_no_hindrance() {
+        let allowed = Filter::Harmless(Permits { nothing: false, ..Permits::ALL });
         let nothing = filter::compile(&Stopping::new());
-        assert_eq!(verdict(&nothing), ALLOWED);
+        assert_eq!(verdict(&nothing), allowed);
         let mmap = Arch::NATIVE.number("mmap").expect("a native call");
-        assert_eq!(verdict(&filter::compile(&Stopping::from([(mmap, Predicate::always())]))), ALLOWED);
+        assert_eq!(verdict(&filter::compile(&Stopping::from([(mmap, Predicate::always())]))), allowed);
     }
 
     proptest! {

@@ -169,6 +169,11 @@ pub(super) fn thread_group(tid: pid_t) -> pid_t {
     Status::of(tid).map_or(tid, |status| status.pid)
 }
 
+/// Whether a task is gone, or waits for its parent.
+pub(super) fn has_ended(tid: pid_t) -> bool {
+    Status::of(tid).is_none_or(|status| status.ended())
+}
+
 /// The process that made `pid`, or has taken it over; 0 if none is seen.
 pub(super) fn parent(pid: pid_t) -> pid_t {
     Status::of(pid).map_or(0, |status| status.parent)

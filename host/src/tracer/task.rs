@@ -45,6 +45,8 @@ pub(super) struct Task {
     pub(super) inside: bool,
     /// We have asked it to stop, and it has not yet.
     pub(super) interrupted: bool,
+    /// It has not stopped since we attached to it.
+    pub(super) fresh: bool,
     /// It has been in a group-stop, and SIGCONT has not been delivered since.
     pub(super) was_stopped: bool,
     /// What it shares with others.
@@ -127,6 +129,7 @@ impl Task {
             permits: None,
             inside: false,
             interrupted: false,
+            fresh: false,
             was_stopped: false,
             space: Space::unknown(),
             shares_file_system: false,

@@ -27,8 +27,9 @@ fn poke(tid: pid_t, offset: usize, value: u64) -> io::Result<()> {
 /// Makes the kernel skip the call at whose entry `tid` is stopped, and the
 /// caller see `result`. Number -1 is "no call" (`seccomp(2)`, `SECCOMP_RET_TRACE`).
 pub(in crate::tracer) fn skip(tid: pid_t, result: i64) -> io::Result<()> {
-    poke(tid, offset_of!(user_regs_struct, orig_rax), NO_CALL)?;
-    poke(tid, offset_of!(user_regs_struct, rax), result as u64)
+    // In this order: should we die in between, it runs.
+    poke(tid, offset_of!(user_regs_struct, rax), result as u64)?;
+    poke(tid, offset_of!(user_regs_struct, orig_rax), NO_CALL)
 }
 
 /// Replaces the first argument of a 64-bit call at whose entry `tid` is stopped.

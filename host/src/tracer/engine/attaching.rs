@@ -56,6 +56,9 @@ impl Engine<'_> {
         // A descendant that is the host was not asked for.
         let expected = |pid, why: &Skipped| matches!(why, Skipped::Ourselves) && !selection.names(pid);
         let taken = self.seize_all(&wanted, expected);
+        if let Selection::Pids(pids) = selection {
+            self.named.clone_from(pids);
+        }
         if must && taken.processes.is_empty() {
             return Err(TraceError::Nothing(taken.refused.unwrap_or_else(|| "no process was named".into())));
         }
@@ -120,7 +123,7 @@ impl Engine<'_> {
         let sibling = self.tasks.values().find(|other| other.pid == pid);
         let mut model = Task::new(pid);
         model.space = sibling.map_or_else(Space::unknown, |sibling| sibling.space.clone());
-        (model.filtered, model.exe) = (self.passing, exe);
+        (model.filtered, model.exe) = (self.passing || sibling.is_some_and(|sibling| sibling.filtered), exe);
         let (mut seized, mut refused, mut former) = (0, None, Former::new(self.passing));
         let mut passes = 0;
         while passes < MOST_PASSES {
@@ -138,10 +141,10 @@ impl Engine<'_> {
                 match sys::ptrace(libc::PTRACE_SEIZE, tid, 0, self.options as usize) {
                     Ok(_) => {
                         let mut task = model.alike();
-                        if !self.passing {
-                            task.interrupt(tid);
-                        }
+                        task.fresh = true;
+                        task.interrupt(tid);
                         self.tasks.insert(tid, task);
+                        *self.unsettled.entry(pid).or_default() += 1;
                         (seized, progress) = (seized + 1, true);
                     }
                     Err(error) => match former.judge(tid, error) {
@@ -180,11 +183,34 @@ impl Engine<'_> {
         if former.was_guarded() {
             self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.needs_tracer = true);
         }
-        if self.inject && seized > 0 {
+        if self.inject && seized > 0 && !model.filtered {
             self.to_filter.insert(pid);
         }
         self.guarded(pid);
         Ok(seized)
+    }
+
+    /// A task has stopped for the first time since we attached to it, or is
+    /// gone. What it was making when we came is there now, and perhaps not ours:
+    /// when all tasks of a process have stopped it is looked at again.
+    pub(super) fn settled(&mut self, pid: pid_t) {
+        let Some(count) = self.unsettled.get_mut(&pid) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        self.unsettled.remove(&pid);
+        if self.leaving {
+            return;
+        }
+        // If it is gone, so are its threads.
+        let _ = self.seize(pid);
+        if self.unsettled.is_empty() && !self.named.is_empty() {
+            let mut new = selection::with_descendants(&self.named);
+            new.retain(|pid| !self.tasks.contains_key(pid));
+            // They were not asked for: why one is refused was told before.
+            self.seize_all(&new, |_, _| true);
+        }
     }
 
     /// Begins to let all tasks go: each is asked to stop, and detached when it

@@ -232,7 +232,7 @@ impl Engine<'_> {
     /// Makes a call fail, unrun.
     fn deny(&mut self, stop: &Stopped, errno: c_int) {
         let result = -i64::from(errno);
-        if self.task(stop.tid()).filtered {
+        if self.may_skip(stop.tid()) {
             let _gone = stop.skip(result);
         } else if let (Some(harmless), Ok(registers)) = (self.harmless(stop), stop.registers()) {
             let _gone = stop.set_registers(&harmless);
@@ -240,15 +240,20 @@ impl Engine<'_> {
         }
     }
 
-    /// Registers that keep a call from running. Where our filter stopped it the
-    /// kernel skips it when told so. At a plain stop it asks other filters
-    /// first, which do not know number -1 and may kill; so a call is put in its
-    /// place that every filter allows (`seccomp(2)`, strict mode) and that fails
-    /// at once.
+    /// Whether a call of the task can be replaced by number -1. Where our filter
+    /// stopped it the kernel skips it then. At a plain stop it asks other
+    /// filters first, which may not know that number, and may kill.
+    fn may_skip(&mut self, tid: pid_t) -> bool {
+        self.task(tid).filtered || self.permits(tid).nothing
+    }
+
+    /// Registers that keep a call from running. If it cannot be skipped, a call
+    /// is put in its place that every filter allows (`seccomp(2)`, strict mode)
+    /// and that fails at once.
     pub(super) fn harmless(&mut self, stop: &Stopped) -> Option<Registers> {
         let Ok(Some(Moment::Entry(info))) = stop.moment(false) else { return None };
         let mut replaced = stop.registers().ok()?;
-        if self.task(stop.tid()).filtered {
+        if self.may_skip(stop.tid()) {
             replaced.set_number(u64::MAX);
         } else {
             let arch = Arch::from_audit(info.audit, info.nr as u32);

@@ -210,7 +210,7 @@ impl Engine<'_> {
     }
 
     /// What the filters of a stopped task let us do with it.
-    fn permits(&mut self, tid: pid_t) -> Permits {
+    pub(super) fn permits(&mut self, tid: pid_t) -> Permits {
         *self.task(tid).permits.get_or_insert_with(|| Permits::of_task(tid))
     }
 
