@@ -232,11 +232,8 @@ fn a_process_that_dies_of_socket_pairs() {
     let files = Files::new();
     for filter in [false, true] {
         let mut application = Application::start_with(&[], "fifty", "kill-socketpair", "");
-        let mut host = if filter {
-            injected(&mut application, &files)
-        } else {
-            Tracer::attach_to(application.pid, &files.deny())
-        };
+        let mut host =
+            if filter { injected(&mut application, &files) } else { Tracer::attach_to(application.pid, &files.deny()) };
         application.opens(&files.at("public"), "ok");
         application.opens(&files.at("secret"), DENIED);
         host.leave(Signal::SIGTERM);

@@ -141,7 +141,10 @@ impl Application {
                     break;
                 }
                 let answer = ask(&socket, request).map_err(|error| format!("{request}: {error}"))?;
-                if !answers.contains(&answer.as_str()) {
+                // A call that was being denied when the host died did not run; the
+                // plugin's errno may be missing.
+                let cut_short = answer == "EBADF" && request.ends_with("/vault/secret");
+                if !answers.contains(&answer.as_str()) && !cut_short {
                     return Err(format!("{request}: {answer}"));
                 }
                 asked += 1;

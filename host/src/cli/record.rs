@@ -44,11 +44,8 @@ pub(super) struct Record {
 }
 
 pub(super) fn run(args: &Record) -> ExitCode {
-    let (role, on_host_death) = if args.pid.is_empty() {
-        (Role::Wrapper, OnHostDeath::Kill)
-    } else {
-        (Role::Guest, OnHostDeath::Continue)
-    };
+    let (role, on_host_death) =
+        if args.pid.is_empty() { (Role::Wrapper, OnHostDeath::Kill) } else { (Role::Guest, OnHostDeath::Continue) };
     let selection = Selection::Pids(args.pid.clone());
     let prepared = signals(role).and_then(|signals| {
         let options = on_host_death.options(tracer::holds_any(&selection))?;

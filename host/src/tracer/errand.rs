@@ -94,9 +94,9 @@ pub(super) struct Install {
 impl Install {
     /// Installs `filter` in a task that has as many as this `before`.
     pub(super) fn new(filter: &[libc::sock_filter], before: Option<u32>) -> Self {
-        let words = filter.iter().map(|i| {
-            u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32
-        });
+        let words = filter
+            .iter()
+            .map(|i| u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32);
         let program = words.flat_map(u64::to_le_bytes).collect();
         Self { program, slot: None, before, result: -i64::from(libc::ECANCELED) }
     }
@@ -218,7 +218,7 @@ impl Errand {
         let (step, chore) = match self.step {
             Step::Begin if self.region.is_private() => {
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-                (Step::Map { over: false }, self.map(flags | libc::MAP_FIXED_NOREPLACE, none))
+                (Step::Map { over: false }, map(flags | libc::MAP_FIXED_NOREPLACE, none))
             }
             Step::Begin => {
                 let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -226,7 +226,9 @@ impl Errand {
             }
             Step::Scratch => {
                 self.scratch = succeeded()?;
-                SCRATCH_DESCRIPTORS.iter().for_each(|place| self.set_number(*place, -1));
+                for place in SCRATCH_DESCRIPTORS {
+                    self.set_number(place, -1);
+                }
                 self.point_to_scratch(self.scratch);
                 self.undo.push(Undo::Scratch);
                 let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
@@ -242,7 +244,7 @@ impl Errand {
             Step::Receive => {
                 succeeded()?;
                 self.received = self.take_number(2)?;
-                (Step::Map { over: false }, self.map(libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE, self.received))
+                (Step::Map { over: false }, map(libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE, self.received))
             }
             // What a host before us has left is replaced in one go.
             Step::Map { over: false }
@@ -251,7 +253,7 @@ impl Errand {
                 if self.region.is_private() || !is_leftover(self.own.ids.1) {
                     return Ok(self.undo_next());
                 }
-                (Step::Map { over: true }, self.map(libc::MAP_SHARED | libc::MAP_FIXED, self.received))
+                (Step::Map { over: true }, map(libc::MAP_SHARED | libc::MAP_FIXED, self.received))
             }
             Step::Map { .. } => {
                 if result as u64 == BASE && !self.region.sign(self.own.ids.1) {
@@ -282,10 +284,6 @@ impl Errand {
         };
         self.step = step;
         Ok(Some(chore))
-    }
-
-    fn map(&self, flags: c_int, fd: u64) -> Chore {
-        call(libc::SYS_mmap, [BASE, SIZE as u64, libc::PROT_READ as u64, flags as u64, fd, 0])
     }
 
     fn install_call(&mut self) -> io::Result<Option<Chore>> {
@@ -358,6 +356,11 @@ fn is_leftover(tid: pid_t) -> bool {
     let begins = format!("{BASE:08x}-");
     let name = [b"/memfd:", region::NAME.to_bytes()].concat();
     maps.lines().any(|line| line.starts_with(begins.as_bytes()) && line.contains_str(&name))
+}
+
+/// Maps the region.
+fn map(flags: c_int, fd: u64) -> Chore {
+    call(libc::SYS_mmap, [BASE, SIZE as u64, libc::PROT_READ as u64, flags as u64, fd, 0])
 }
 
 fn call(nr: libc::c_long, args: [u64; 6]) -> Chore {

@@ -135,6 +135,7 @@ fn instruction(bytes: [u8; size_of::<sock_filter>()]) -> sock_filter {
 
 /// What filters let the engine do with a task. In doubt it is false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent permissions")]
 pub(super) struct Permits {
     /// Hand it a descriptor through sockets, and map that.
     pub(super) sockets: bool,
@@ -164,7 +165,14 @@ const INJECTED: [(Purpose, &str, [Option<u64>; 6]); 10] = [
     (
         Purpose::Sockets,
         "mmap",
-        [Some(0), Some(SCRATCH_SIZE), Some(SCRATCH_PROTECTION as u64), Some(OWN_MEMORY as u64), Some(u64::MAX), Some(0)],
+        [
+            Some(0),
+            Some(SCRATCH_SIZE),
+            Some(SCRATCH_PROTECTION as u64),
+            Some(OWN_MEMORY as u64),
+            Some(u64::MAX),
+            Some(0),
+        ],
     ),
     (
         Purpose::Sockets,

@@ -144,11 +144,7 @@ impl Shared {
     /// A child made with these flags, and its maker (clone(2)).
     pub(super) fn of_flags(flags: u64) -> Self {
         let has = |flag: c_int| flags & flag as u64 != 0;
-        Self {
-            memory: has(libc::CLONE_VM),
-            descriptors: has(libc::CLONE_FILES),
-            file_system: has(libc::CLONE_FS),
-        }
+        Self { memory: has(libc::CLONE_VM), descriptors: has(libc::CLONE_FILES), file_system: has(libc::CLONE_FS) }
     }
 
     /// Nobody knows. Each has a region of its own, and none is alone.

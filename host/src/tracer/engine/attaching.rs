@@ -169,7 +169,8 @@ impl Engine<'_> {
                 break;
             }
         }
-        for (tid, status) in self.reaper.as_ref().inspect(|reaper| reaper.step(0)).map(Reaper::take).unwrap_or_default() {
+        for (tid, status) in self.reaper.as_ref().inspect(|reaper| reaper.step(0)).map(Reaper::take).unwrap_or_default()
+        {
             self.gone(tid, status);
         }
         if let Some(why) = refused.filter(|_| seized == 0) {
@@ -335,7 +336,9 @@ impl Engine<'_> {
 fn is_alone(pid: pid_t) -> bool {
     let others = procfs::processes().into_iter().filter(|other| *other != pid);
     procfs::threads(pid).len() == 1
-        && others.into_iter().all(|other| Shared::by(pid, other).is_some_and(|shared| !shared.anything()) || is_gone(other))
+        && others
+            .into_iter()
+            .all(|other| Shared::by(pid, other).is_some_and(|shared| !shared.anything()) || is_gone(other))
 }
 
 fn is_gone(pid: pid_t) -> bool {

@@ -58,9 +58,14 @@ pub(in crate::tracer) fn stand_by(word: impl FnOnce() -> Option<Vec<pid_t>>) {
     let Some(pids) = word() else { return };
     // What is known first: each moment counts. Then what it has made, which has
     // its filters. Who is gone needs nobody.
-    pids.iter().for_each(|pid| drop(engine.seize(*pid)));
-    let made = selection::with_descendants(&pids).into_iter().filter(|pid| !pids.contains(pid));
-    made.filter(|pid| Status::of(*pid).is_some_and(|status| status.filtered)).for_each(|pid| drop(engine.seize(pid)));
+    for pid in &pids {
+        let _ = engine.seize(*pid);
+    }
+    for pid in selection::with_descendants(&pids) {
+        if !pids.contains(&pid) && Status::of(pid).is_some_and(|status| status.filtered) {
+            let _ = engine.seize(pid);
+        }
+    }
     if signals::leave_on_signal(move || leave.post(Message::Leave)).is_ok() {
         // Nobody is left to be told.
         let _ = engine.run();

@@ -23,8 +23,8 @@ use crate::tracer::filters::Permits;
 use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::{Pin, Snapshot, pins};
-use crate::tracer::protected::Protected;
 use crate::tracer::procfs::Status;
+use crate::tracer::protected::Protected;
 use crate::tracer::region::Region;
 use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
@@ -100,7 +100,8 @@ impl Engine<'_> {
         }
         let name = |index: usize| substitute(tid, event, call, index);
         let pins = pins(call, snapshot, &name).ok();
-        let protected = pins.and_then(|pins| Protected::put(&region, tid, pins, &mut registers, call.arch == Arch::X86));
+        let protected =
+            pins.and_then(|pins| Protected::put(&region, tid, pins, &mut registers, call.arch == Arch::X86));
         Self::point_there(stop, &registers, protected)
     }
 
@@ -198,9 +199,9 @@ impl Engine<'_> {
         let permits = self.permits(tid);
         let region = space.region_to_map(permits).filter(|_| permits.filter);
         let arch = Arch::from_audit(info.audit, info.nr as u32);
-        let begun = region.zip(arch).map(|(region, arch)| {
-            self.begin(&stop, arch, region, Some(Install::new(&self.filter, before)))
-        });
+        let begun = region
+            .zip(arch)
+            .map(|(region, arch)| self.begin(&stop, arch, region, Some(Install::new(&self.filter, before))));
         if let Some(Ok(true)) = begun {
             stop.resume_to_call(0);
         } else {

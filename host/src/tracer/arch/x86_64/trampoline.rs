@@ -103,8 +103,7 @@ pub(in crate::tracer) fn trampoline(registers: &Registers, nr: u64, mask: u64) -
     let back = r.rip.wrapping_sub(super::INSTRUCTION);
     // A far pointer is an offset and a segment.
     let back = if narrow { (back & 0xffff_ffff) | r.cs << 32 } else { back };
-    let words =
-        [0, mask, nr, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9, r.r11, r.rcx, u64::from(narrow), back];
+    let words = [0, mask, nr, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9, r.r11, r.rcx, u64::from(narrow), back];
     let mut code = bytes[..data].to_vec();
     code.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
     (code.len() == bytes.len()).then_some((code, data))
