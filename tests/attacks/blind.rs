@@ -108,6 +108,18 @@ fn by_flags_that_change() {
     assert_eq!(tally(&outcome)["leaked"], 0, "{outcome:#?}");
 }
 
+/// A call put in the place of those that the host has a program make. It is
+/// judged like any other. Only there is it seen at all.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn by_a_call_in_the_hosts_place() {
+    let place = Place::new();
+    let root = place.root.to_str().unwrap();
+    let command = [attacker().to_str().unwrap(), "errand", root, "300"].map(str::to_owned);
+    let outcome = host().protect(&place.secrets()).run(&command);
+    assert_eq!(said(&outcome), "0 leaked, led astray", "{outcome:#?}");
+}
+
 /// Every one of 500 children at once is judged.
 #[test]
 fn by_many_children() {

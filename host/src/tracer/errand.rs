@@ -5,10 +5,9 @@
 //! that can be blocked.
 //!
 //! What is done: mapping a [`Region`] at its place, and perhaps installing a
-//! filter from there. A region's memfd goes to the task
-//! through a socket pair that it makes for the purpose, and of which we take
-//! the other end. Scratch memory is a page of its own: the stack is not ours,
-//! and need not be a stack.
+//! filter from there. A region's memfd goes to the task through a socket pair
+//! that it makes for the purpose, and of which we take the other end. Scratch
+//! memory is a page of its own: the stack is not ours, and need not be a stack.
 //!
 //! If the host dies meanwhile, the [`Trampoline`] leads the task back. Where
 //! there is none (AArch64; a task without a vDSO) the calls are made at the

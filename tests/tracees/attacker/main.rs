@@ -10,6 +10,8 @@
 
 mod abi;
 mod blind;
+#[cfg(target_arch = "x86_64")]
+mod errand;
 mod host;
 mod memory;
 mod names;
@@ -36,6 +38,8 @@ fn main() {
         ["unreadable", what, root, attempts] => page::unreadable(what, root, number(attempts)),
         ["blind", what, root] => blind::main(what, root, 0),
         ["blind", what, root, count] => blind::main(what, root, number(count)),
+        #[cfg(target_arch = "x86_64")]
+        ["errand", root, attempts] => errand::main(root, number(attempts)),
         ["host", what, ..] => host::main(what, &words[2..]),
         ["normal", what, root] => normal::main(what, root),
         ["race-exec-in-thread", root, attempts] => race::exec_in_thread(root, number(attempts)),

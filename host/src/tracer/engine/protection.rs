@@ -197,7 +197,8 @@ impl Engine<'_> {
         self.to_filter.remove(&pid);
         let before = Status::of(tid).and_then(|status| status.filters);
         let permits = self.permits(tid);
-        let region = space.region_to_map(permits).filter(|_| permits.filter);
+        let written_by_others = |region: &Rc<Region>| region.is_private() && self.intruded;
+        let region = space.region_to_map(permits).filter(|region| permits.filter && !written_by_others(region));
         let arch = Arch::from_audit(info.audit, info.nr as u32);
         let begun = region
             .zip(arch)

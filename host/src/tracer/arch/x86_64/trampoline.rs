@@ -12,6 +12,7 @@ use std::arch::global_asm;
 use std::slice;
 
 use super::{Registers, USER32_CS};
+use crate::tracer::trampoline::{SCRATCH_DESCRIPTORS, SCRATCH_SIZE};
 
 global_asm!(
     ".pushsection .rodata.tracegate_trampoline, \"a\"",
@@ -81,9 +82,6 @@ unsafe extern "C" {
     static tracegate_trampoline_data: u8;
     static tracegate_trampoline_end: u8;
 }
-
-/// Size of the scratch page, and where descriptors lie in it.
-use crate::tracer::trampoline::{SCRATCH_DESCRIPTORS, SCRATCH_SIZE};
 
 fn bytes() -> (&'static [u8], usize) {
     let (start, data, end) =
