@@ -92,10 +92,10 @@ END
             "job control in a script",
             r#"
             set -m
-            sh -c 'kill -STOP $$; echo went on; exit 6' & wait $!; echo "stopped is $?"
+            sh -c 'kill -STOP $$; echo went on; exit 6' & wait $! 2> /dev/null; echo "stopped is $?"
             jobs | sed 's/  */ /g'
             fg > /dev/null; echo "ended with $?"
-            sleep 1000 & kill -TSTP %1; wait %1; echo "stopped is $?"
+            sleep 1000 & kill -TSTP %1; wait %1 2> /dev/null; echo "stopped is $?"
             bg; kill %1; wait %1; echo "ended with $?"
             "#,
             "stopped is 147",
