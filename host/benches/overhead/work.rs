@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::figures::Figure;
+use super::placement::Placement;
 use super::setup::{Setup, output_of};
 
 /// Programs that the shell starts.
@@ -13,22 +14,31 @@ const SPAWNED: u32 = 200;
 /// Source files of the project.
 const SOURCES: u32 = 20;
 
-/// How a command is run: key, title.
-const WAYS: [(&str, &str); 3] = [
-    ("native", "no tracer"),
-    ("host", "host, embedded default plugins"),
-    ("strace", "strace -f --seccomp-bpf -e trace=openat"),
+/// How a command is run, and on which CPUs.
+const WAYS: [(&str, Placement, &str); 6] = [
+    ("native", Placement::Together, "no tracer, on one CPU"),
+    ("host", Placement::Together, "host, embedded default plugins, on one CPU"),
+    ("strace", Placement::Together, "strace -f --seccomp-bpf -e trace=openat, on one CPU"),
+    ("native", Placement::Free, "no tracer"),
+    ("host", Placement::Free, "host, embedded default plugins"),
+    ("strace", Placement::Free, "strace -f --seccomp-bpf -e trace=openat"),
 ];
+
+/// One of each way.
+type Keys = [&'static str; WAYS.len()];
 
 pub(crate) fn spawning(setup: &Setup) -> Vec<Figure> {
     let count = setup.times(SPAWNED.into());
     let script = format!("i=0; while [ $i -lt {count} ]; do /bin/true; i=$((i+1)); done");
     eprintln!("spawning");
-    measure(setup, ["spawn-native", "spawn-host", "spawn-strace"], &["sh", "-c", &script])
+    let keys =
+        ["spawn-native", "spawn-host", "spawn-strace", "spawn-native-free", "spawn-host-free", "spawn-strace-free"];
+    measure(setup, keys, &["sh", "-c", &script])
 }
 
 pub(crate) fn building(setup: &Setup) -> Vec<Figure> {
-    let keys = ["build-native", "build-host", "build-strace"];
+    let keys =
+        ["build-native", "build-host", "build-strace", "build-native-free", "build-host-free", "build-strace-free"];
     match project(setup) {
         Ok(directory) => {
             eprintln!("building");
@@ -42,19 +52,19 @@ pub(crate) fn building(setup: &Setup) -> Vec<Figure> {
     }
 }
 
-fn figures(keys: [&'static str; 3]) -> Vec<Figure> {
-    keys.iter().zip(WAYS).map(|(key, (_, title))| Figure::new(key, title, "ms")).collect()
+fn figures(keys: Keys) -> Vec<Figure> {
+    keys.iter().zip(WAYS).map(|(key, (_, _, title))| Figure::new(key, title, "ms")).collect()
 }
 
-fn measure(setup: &Setup, keys: [&'static str; 3], command: &[&str]) -> Vec<Figure> {
+fn measure(setup: &Setup, keys: Keys, command: &[&str]) -> Vec<Figure> {
     let mut figures = figures(keys);
     // Fills caches, also the host's; what is wrong here shows again below.
-    for (way, _) in WAYS {
+    for (way, ..) in WAYS {
         let _ = milliseconds(setup, way, command);
     }
     for _ in 0..setup.rounds.min(9) {
-        for (figure, (way, _)) in figures.iter_mut().zip(WAYS) {
-            figure.measure(|| milliseconds(setup, way, command));
+        for (figure, (way, placement, _)) in figures.iter_mut().zip(WAYS) {
+            figure.measure(|| placement.during(|| milliseconds(setup, way, command)));
         }
     }
     figures
