@@ -29,8 +29,7 @@ const MOST_PLACES: usize = 4;
 #[derive(Debug)]
 pub(super) struct Trampoline {
     start: u64,
-    /// What was there before.
-    before: Vec<u8>,
+    size: usize,
     /// Offset of the scratch page's address.
     scratch: usize,
 }
@@ -44,9 +43,9 @@ impl Trampoline {
         let padding = procfs::vdso(tid)?;
         // The last place is taken if a host died that used it.
         for start in padding.rev().step_by(size).map(|last| last + 1 - size as u64).take(MOST_PLACES) {
-            let mut before = vec![0xff; size];
-            if sys::read_memory(tid, start, &mut before) == size && before.iter().all(|byte| *byte == 0) {
-                return sys::poke_all(tid, start, &code).then_some(Self { start, before, scratch });
+            let mut there = vec![0xff; size];
+            if sys::read_memory(tid, start, &mut there) == size && there.iter().all(|byte| *byte == 0) {
+                return sys::poke_all(tid, start, &code).then_some(Self { start, size, scratch });
             }
         }
         None
@@ -68,8 +67,8 @@ impl Trampoline {
         let _ = sys::poke(tid, self.start + self.scratch as u64, address);
     }
 
-    /// Takes it away.
+    /// Takes it away: there were zeros before.
     pub(super) fn remove(&self, tid: pid_t) {
-        sys::poke_all(tid, self.start, &self.before);
+        sys::poke_all(tid, self.start, &vec![0; self.size]);
     }
 }

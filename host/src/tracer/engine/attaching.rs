@@ -244,19 +244,22 @@ impl Engine<'_> {
         if pid != tid && !self.late && self.tasks.contains_key(&pid) {
             return self.parting.push((stop, signal));
         }
-        self.remove(tid);
-        stop.detach(signal);
+        self.let_go(stop, signal);
         if pid == tid {
             self.part_all(|other| other == pid);
         }
+    }
+
+    fn let_go(&mut self, stop: Stopped, signal: c_int) {
+        self.remove(stop.tid());
+        stop.detach(signal);
     }
 
     /// Lets those go that have waited for the first threads of these processes.
     pub(super) fn part_all(&mut self, of: impl Fn(pid_t) -> bool) {
         for (stop, signal) in std::mem::take(&mut self.parting) {
             if of(self.task(stop.tid()).pid) {
-                self.remove(stop.tid());
-                stop.detach(signal);
+                self.let_go(stop, signal);
             } else {
                 self.parting.push((stop, signal));
             }
@@ -300,19 +303,21 @@ impl Engine<'_> {
         }
     }
 
-    /// The same at the exit of a call. A signal that another thread has taken,
-    /// or that is ignored, would not have woken this one without a tracer.
-    pub(super) fn mend_call(&mut self, stop: &Stopped) {
+    /// The same at the exit of a call with this result. A signal that another
+    /// thread has taken, or that is ignored, would not have woken this one
+    /// without a tracer.
+    pub(super) fn mend_call(&mut self, stop: &Stopped, result: i64) {
         let tid = stop.tid();
         let interrupted = std::mem::take(&mut self.task(tid).interrupted);
-        if !was_interrupted(stop) {
+        if result != -i64::from(libc::EINTR) || !was_interrupted(stop) {
             return;
         }
-        if !interrupted && Status::of(tid).is_some_and(|status| !status.is_signalled()) {
+        if !interrupted {
+            if Status::of(tid).is_none_or(|status| status.is_signalled()) {
+                return;
+            }
             // So that the kernel looks at the result.
             self.task(tid).interrupt(tid);
-        } else if !interrupted {
-            return;
         }
         restart(stop);
     }

@@ -77,7 +77,7 @@ impl Engine<'_> {
                     let _gone = stop.set_registers(&faked.registers);
                     return self.go_on(stop, 0);
                 }
-                self.mend_call(&stop);
+                self.mend_call(&stop, result);
                 self.exit(stop, result);
             }
             // Something newer has stopped it: wait says so.
