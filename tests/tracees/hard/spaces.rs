@@ -60,8 +60,9 @@ pub(crate) fn pids() {
                 put(writer, format!("inner {}, child {child} {}; ", getpid(), wait(child)).as_bytes());
                 open(c"/dev/null").map_or(1, |_| 18)
             });
-            put(writer, format!("its id outside {inner}; ").as_bytes());
-            put(writer, wait(inner).as_bytes());
+            // After it has ended: both write to the same pipe.
+            let ended = wait(inner);
+            put(writer, format!("its id outside {inner}; {ended}").as_bytes());
             19
         });
         put(writer, format!("; outermost {}", wait(outer)).as_bytes());
