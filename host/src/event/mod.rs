@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use bstr::BString;
 
 pub use address::SocketAddress;
-pub use process::{ExitStatus, Process, ProcessEvent};
+pub use process::{ExitStatus, Process, ProcessEvent, ProcessEvents};
 pub use value::{Defect, Field, Message, PathState, ResolvedPath, Value};
 pub use verdict::{Action, Alert, Answer, Errno, Severity};
 

@@ -1,5 +1,7 @@
 //! Processes: who they are, and how they come and go.
 
+use std::ops::BitOr;
+
 use bstr::BString;
 
 /// A process as it was at an event. The fields are those of `process` in
@@ -47,6 +49,45 @@ pub enum ProcessEvent {
     },
     /// It is gone.
     Exited(ExitStatus),
+}
+
+/// Kinds of [`ProcessEvent`] that are wanted. Those that nobody wants cost no
+/// stop and no look at the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessEvents {
+    /// [`ProcessEvent::Forked`].
+    pub forks: bool,
+    /// [`ProcessEvent::Executed`].
+    pub execs: bool,
+    /// [`ProcessEvent::Exited`].
+    pub exits: bool,
+}
+
+impl ProcessEvents {
+    /// Every kind.
+    pub const ALL: Self = Self { forks: true, execs: true, exits: true };
+
+    /// Whether this event is wanted.
+    pub fn want(self, event: &ProcessEvent) -> bool {
+        match event {
+            ProcessEvent::Forked { .. } => self.forks,
+            ProcessEvent::Executed { .. } => self.execs,
+            ProcessEvent::Exited(_) => self.exits,
+        }
+    }
+
+    /// Whether any is.
+    pub fn any(self) -> bool {
+        self.forks || self.execs || self.exits
+    }
+}
+
+impl BitOr for ProcessEvents {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self { forks: self.forks || other.forks, execs: self.execs || other.execs, exits: self.exits || other.exits }
+    }
 }
 
 /// How a process ended.

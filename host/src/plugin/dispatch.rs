@@ -15,7 +15,7 @@ use super::observer::Observer;
 use super::subscription::Lane;
 use super::{Mode, Plugin};
 use crate::decode::Arch;
-use crate::event::{Action, Answer, Errno, Event, Kind};
+use crate::event::{Action, Answer, Errno, Event, Kind, ProcessEvents};
 use crate::output::{self, Effect, Output};
 use crate::tracer::{Handler, Interest, Notice, Stopping};
 
@@ -63,8 +63,9 @@ impl Handler for Dispatcher {
         self.gate.iter().any(|plugin| plugin.mode == Mode::Enforce)
     }
 
-    fn processes(&self) -> bool {
-        self.output.records() || self.subscriptions().any(super::Subscription::processes)
+    fn processes(&self) -> ProcessEvents {
+        let recorded = if self.output.records() { ProcessEvents::ALL } else { ProcessEvents::default() };
+        self.subscriptions().fold(recorded, |wanted, subscription| wanted | subscription.processes)
     }
 
     fn interest(&self, arch: Arch, nr: u32, registers: &[u64; 6]) -> Interest {

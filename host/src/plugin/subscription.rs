@@ -2,7 +2,7 @@
 
 use super::wit::types;
 use crate::decode::{self, Arch};
-use crate::event::{Event, Kind, ProcessEvent};
+use crate::event::{Event, Kind, ProcessEvents};
 use crate::tracer::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
 
 /// Where a plugin runs.
@@ -42,9 +42,8 @@ pub struct Subscription {
     pub lane: Lane,
     entry: Table,
     exit: Table,
-    forks: bool,
-    execs: bool,
-    exits: bool,
+    /// Processes' coming and going.
+    pub processes: ProcessEvents,
 }
 
 /// Predicates by architecture and number: asked at every stop.
@@ -104,9 +103,11 @@ impl Subscription {
             },
             entry,
             exit,
-            forks: wants(types::ProcessEventKind::Fork),
-            execs: wants(types::ProcessEventKind::Exec),
-            exits: wants(types::ProcessEventKind::Exit),
+            processes: ProcessEvents {
+                forks: wants(types::ProcessEventKind::Fork),
+                execs: wants(types::ProcessEventKind::Exec),
+                exits: wants(types::ProcessEventKind::Exit),
+            },
         })
     }
 
@@ -125,15 +126,8 @@ impl Subscription {
         match &event.kind {
             Kind::Entry(call) => self.wants_call(call.arch, call.nr, &call.registers, false),
             Kind::Exit(call, _) => self.wants_call(call.arch, call.nr, &call.registers, true),
-            Kind::Process(ProcessEvent::Forked { .. }) => self.forks,
-            Kind::Process(ProcessEvent::Executed { .. }) => self.execs,
-            Kind::Process(ProcessEvent::Exited(_)) => self.exits,
+            Kind::Process(happened) => self.processes.want(happened),
         }
-    }
-
-    /// Whether it wants any process event.
-    pub fn processes(&self) -> bool {
-        self.forks || self.execs || self.exits
     }
 
     /// Adds the calls of the native architecture that must stop for it.

@@ -39,7 +39,7 @@ use super::task::{Task, Tasks};
 use super::{Handler, Signals, procfs, scan, signals, sys, traits};
 use super::{filter, filters};
 use crate::decode::{Arch, Memory as _};
-use crate::event::{Event, ExitStatus, Kind, Process, ProcessEvent};
+use crate::event::{Event, ExitStatus, Kind, Process, ProcessEvent, ProcessEvents};
 
 /// How the program ended.
 pub type Ended = ExitStatus;
@@ -220,7 +220,8 @@ struct Engine<'h> {
     /// The program that was asked for, if we started one.
     root: Option<pid_t>,
     ended: Option<Ended>,
-    processes: bool,
+    /// What is wanted of processes' coming and going.
+    processes: ProcessEvents,
     /// More processes may be found.
     scanning: bool,
     /// Processes that were named; their descendants are traced, too.
@@ -263,7 +264,7 @@ impl<'h> Engine<'h> {
             }
         }
         traits::add_own_stops(&mut stopping, binding, processes);
-        let exits = if processes { libc::PTRACE_O_TRACEEXIT } else { 0 };
+        let exits = if processes.exits { libc::PTRACE_O_TRACEEXIT } else { 0 };
         let death = if options.on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
         Ok(Self {
             handler,
@@ -306,7 +307,7 @@ impl<'h> Engine<'h> {
         let mut task = Task::new(pid);
         task.filtered = true;
         task.space = Space::fresh();
-        if self.processes {
+        if self.processes.execs {
             task.exe = procfs::process(std::process::id() as pid_t).exe;
         }
         self.tasks.insert(pid, task);
@@ -512,14 +513,15 @@ impl<'h> Engine<'h> {
         task.pid = tid;
         task.renew();
         task.sets_up = false;
-        // The registers are the new program's.
-        if let Some(pending) = &mut task.pending {
+        task.pending.take_if(|pending| {
+            // The registers are the new program's.
             pending.protected = None;
-        }
+            pending.is_idle()
+        });
         let judged = task.executing.take();
         let previous_exe = std::mem::take(&mut task.exe);
         self.deliver(tid);
-        if self.processes {
+        if self.processes.execs {
             let exe = self.now_running(tid).exe.clone();
             self.task(tid).exe = exe;
         }
@@ -547,7 +549,7 @@ impl<'h> Engine<'h> {
 
     /// Lets a task that stopped for `what` go on, and tells of it if wanted.
     fn tell(&mut self, stop: Stopped, what: ProcessEvent) {
-        let event = self.processes.then(|| {
+        let event = self.processes.want(&what).then(|| {
             let event = self.event(stop.tid(), Kind::Process(what));
             event.capture();
             Arc::new(event)
@@ -578,7 +580,7 @@ impl<'h> Engine<'h> {
         if self.root == Some(tid) {
             self.ended = Some(status);
         }
-        if self.processes && self.tasks.get(&tid).is_some_and(|task| !task.end_told) {
+        if self.processes.exits && self.tasks.get(&tid).is_some_and(|task| !task.end_told) {
             let event = self.event(tid, Kind::Process(ProcessEvent::Exited(status)));
             event.capture();
             self.handler.observe(Arc::new(event));

@@ -61,7 +61,7 @@ pub use selection::{Filters, Selection, Skipped};
 pub use signals::{Role, Signals};
 
 use crate::decode::Arch;
-use crate::event::{Errno, Event};
+use crate::event::{Errno, Event, ProcessEvents};
 
 /// Who is told of events, and decides.
 pub trait Handler {
@@ -71,8 +71,8 @@ pub trait Handler {
     /// Whether any verdict can deny.
     fn binding(&self) -> bool;
 
-    /// Whether processes' coming and going is wanted.
-    fn processes(&self) -> bool;
+    /// What is wanted of processes' coming and going.
+    fn processes(&self) -> ProcessEvents;
 
     /// Who wants this call. Asked at every stop, before anything is decoded.
     fn interest(&self, arch: Arch, nr: u32, registers: &[u64; 6]) -> Interest;

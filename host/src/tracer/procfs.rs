@@ -18,7 +18,8 @@ const MAX_CMDLINE: u64 = 128 * 1024;
 const MAX_ARGV: usize = 1024;
 
 fn read(tid: pid_t, entry: &str, limit: u64) -> Vec<u8> {
-    let mut content = Vec::new();
+    // Most are shorter, and then two reads are enough.
+    let mut content = Vec::with_capacity(4096);
     if let Ok(file) = fs::File::open(format!("/proc/{tid}/{entry}")) {
         // What was read before an error is kept, as for a process that ends.
         let _ = file.take(limit).read_to_end(&mut content);
@@ -72,12 +73,13 @@ pub(super) fn process(tid: pid_t) -> Process {
     // Every argument ends in a NUL, so that the last piece is empty.
     argv.pop();
     argv.truncate(MAX_ARGV);
+    let stat = read(tid, "stat", 4096);
     Process {
         pid: number("Tgid:").unwrap_or(tid),
         parent: number("PPid:").unwrap_or(0),
-        start_time: start_time(&read(tid, "stat", 4096)),
+        start_time: start_time(&stat),
         exe: link(tid, "exe"),
-        comm: read(tid, "comm", 64).trim_ascii_end().into(),
+        comm: command(&stat).into(),
         argv,
         cwd: link(tid, "cwd"),
         uids: four("Uid:"),
@@ -222,8 +224,15 @@ pub(super) fn is_thread_of(tid: pid_t, pid: pid_t) -> bool {
     sys::identity(libc::AT_FDCWD, &proc_path(pid, &format!("task/{tid}")), 0).is_ok()
 }
 
-/// Field 22 of `proc_pid_stat(5)`. The command name before it may hold spaces
-/// and parentheses, so count from the last one.
+/// Field 2 of `proc_pid_stat(5)`, which may hold spaces and parentheses.
+fn command(stat: &[u8]) -> &[u8] {
+    match (stat.find_byte(b'('), stat.rfind_byte(b')')) {
+        (Some(start), Some(end)) => &stat[start + 1..end],
+        _ => &[],
+    }
+}
+
+/// Field 22 of `proc_pid_stat(5)`, counted from the end of the command name.
 fn start_time(stat: &[u8]) -> u64 {
     stat.rfind_byte(b')')
         .and_then(|end| stat[end + 1..].to_str().ok())
@@ -271,7 +280,8 @@ mod tests {
     #[test]
     fn a_command_name_with_parentheses_does_not_shift_the_fields() {
         let stat = b"7 (a) (b c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
-        assert_eq!(start_time(stat), 4242);
+        assert_eq!((command(stat), start_time(stat)), (&b"a) (b c"[..], 4242));
+        assert_eq!((command(b""), start_time(b"")), (&b""[..], 0));
     }
 
     #[test]

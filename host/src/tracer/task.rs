@@ -102,6 +102,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Nothing is left to do at the exit.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.wanted && self.protected.is_none() && !self.exclusive && self.changes() == Changes::Nothing
+    }
+
     /// What the call may have changed.
     pub(super) fn changes(&self) -> Changes {
         self.entry.call().map_or(Changes::Nothing, |call| call.spec.changes)

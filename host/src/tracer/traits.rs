@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use super::filter::{Comparison, Condition, Predicate, Stopping};
 use super::region;
 use crate::decode::{Arch, Changes};
+use crate::event::ProcessEvents;
 
 /// What a call can do to verdicts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,8 +134,8 @@ const HIGHEST_NUMBER: u32 = 1024;
 /// remember of tasks, those that can make a child which we would not see
 /// (SECURITY.md, "`CLONE_UNTRACED`"), and, if verdicts are `binding`, those
 /// that can undo what one rests on.
-pub(super) fn add_own_stops(stopping: &mut Stopping, binding: bool, processes: bool) {
-    if stopping.is_empty() && !processes {
+pub(super) fn add_own_stops(stopping: &mut Stopping, binding: bool, processes: ProcessEvents) {
+    if stopping.is_empty() && !processes.any() {
         return;
     }
     for nr in 0..HIGHEST_NUMBER {

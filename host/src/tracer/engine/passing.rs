@@ -6,7 +6,7 @@ use libc::pid_t;
 
 use super::{Engine, OnHostDeath, Options};
 use crate::decode::Arch;
-use crate::event::{Errno, Event};
+use crate::event::{Errno, Event, ProcessEvents};
 use crate::tracer::inbox::{Inbox, Message};
 use crate::tracer::procfs::Status;
 use crate::tracer::reaper::Reaper;
@@ -24,8 +24,8 @@ impl Handler for Pass {
         false
     }
 
-    fn processes(&self) -> bool {
-        false
+    fn processes(&self) -> ProcessEvents {
+        ProcessEvents::default()
     }
 
     fn interest(&self, _arch: Arch, _nr: u32, _registers: &[u64; 6]) -> Interest {
