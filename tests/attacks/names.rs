@@ -118,6 +118,19 @@ const CALLS: &[Row] = &[
     ("passed-descriptor", "leaked", &["EACCES"], Prevented),
     ("fetched-descriptor", "leaked", &["EACCES"], Prevented),
     ("io-uring", "leaked", &["EPERM"], Prevented),
+    ("fanotify", "leaked", &["EPERM"], Prevented),
+];
+
+/// On a volume, which is guarded against reading alone.
+const LOST: &[Row] = &[
+    ("deleted", "leaked", &["EACCES"], Prevented),
+    ("overwritten", "leaked", &["EACCES"], Prevented),
+    ("volume-detached", "leaked", &["EACCES"], Prevented),
+    ("volume-detached-by-proc", "leaked", &["EACCES"], Prevented),
+    ("volume-detached-cwd", "leaked", &["EACCES"], Prevented),
+    ("volume-detached-root", "leaked", &["EACCES"], Prevented),
+    ("namespace-ended", "leaked", &["EACCES"], Prevented),
+    ("namespace-ended-cwd", "leaked", &["EACCES"], Prevented),
 ];
 
 const PROGRAMS: &[Row] = &[
@@ -165,6 +178,38 @@ fn all(rows: &[Row]) {
         }
         if *reach != OutOfScope && before != place.fingerprint() {
             failures.add(name, format!("the protected side changed: {before:#?} {:#?}", place.fingerprint()));
+        }
+    }
+    failures.end();
+}
+
+/// What has lost its name, or the place that its name was in.
+#[test]
+fn by_a_name_that_is_lost() {
+    let volume = r#"mount -t tmpfs none "$0/s" && echo secret > "$0/s/file" && exec "$@""#;
+    let mut failures = Failures::default();
+    for (name, alone, accepted, _) in LOST {
+        let place = Place::new();
+        let root = place.root.to_str().unwrap().to_owned();
+        // Both sides on one file system, so that one can replace the other.
+        let script = if *name == "overwritten" { r#"exec "$@""# } else { volume };
+        let through = ["unshare", "--mount", "sh", "-c", script, &root];
+        let attack = [attacker().to_str().unwrap().to_owned(), "name".into(), (*name).to_owned(), root.clone()];
+        let outcome = Outcome::of(&run_limited(Command::new(through[0]).args(&through[1..]).args(&attack)));
+        if outcome.stdout.trim() != *alone {
+            failures.add(name, format!("alone it should come to {alone:?}: {outcome:#?}"));
+        }
+        let place = Place::new();
+        let root = place.root.to_str().unwrap().to_owned();
+        let through = ["unshare", "--mount", "sh", "-c", script, &root];
+        let attack = [&attack[..3], &[root.clone()]].concat();
+        let reading = serde_json::json!({"paths": [place.secrets()], "access": "read"});
+        let outcome = host().through(&through).sensitive_files(&reading).run(&attack);
+        if !accepted.contains(&outcome.stdout.trim()) {
+            failures.add(name, format!("should come to {accepted:?}: {outcome:#?}"));
+        }
+        if !outcome.alerts.iter().any(|alert| alert["action"] != "allow") {
+            failures.add(name, format!("nobody was told: {outcome:#?}"));
         }
     }
     failures.end();

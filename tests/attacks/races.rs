@@ -153,6 +153,7 @@ fn memory_changed_by_anybody() {
         "memfd-written",
         "vm-writev",
         "proc-mem",
+        "proc-mem-bound",
         "proc-mem-inherited",
         "aio",
     ];
@@ -321,4 +322,14 @@ fn alone_every_race_is_won() {
         }
     }
     failures.end();
+}
+
+/// Who waits for a call that was judged and gets no processor time goes on
+/// waiting, and is refused in the end. Prevented.
+#[test]
+fn a_link_moved_while_its_opener_starves() {
+    let place = Place::new();
+    let words = [attacker().to_str().unwrap().to_owned(), "starve".into(), place.root.to_str().unwrap().to_owned()];
+    let outcome = host().protect(&place.secrets()).run(&[&words[..], &["20".into()]].concat());
+    assert_eq!(outcome.stdout.trim(), "nothing", "{outcome:#?}");
 }

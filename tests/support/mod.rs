@@ -25,6 +25,7 @@ pub fn tracee() -> PathBuf {
 
 /// A run of the host under construction.
 pub struct Run {
+    through: Vec<String>,
     options: Vec<String>,
     verb: &'static str,
     directory: tempfile::TempDir,
@@ -33,7 +34,13 @@ pub struct Run {
 
 /// `host run`, its alerts going to a file of its own.
 pub fn host() -> Run {
-    Run { options: Vec::new(), verb: "run", directory: tempfile::tempdir().unwrap(), environment: Vec::new() }
+    Run {
+        through: Vec::new(),
+        options: Vec::new(),
+        verb: "run",
+        directory: tempfile::tempdir().unwrap(),
+        environment: Vec::new(),
+    }
 }
 
 /// What a run came to.
@@ -52,6 +59,13 @@ const LIMIT: Duration = Duration::from_mins(1);
 impl Run {
     pub fn option(mut self, name: &str, value: impl Into<String>) -> Self {
         self.options.extend([name.to_owned(), value.into()]);
+        self
+    }
+
+    /// Started by this command, which gets the host's command line after its
+    /// own arguments.
+    pub fn through(mut self, command: &[&str]) -> Self {
+        self.through = command.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -85,8 +99,9 @@ impl Run {
 
     pub fn run(self, command: &[impl AsRef<OsStr>]) -> Outcome {
         let alerts = self.directory.path().join("alerts");
-        let mut host = Command::new(HOST);
-        host.arg(self.verb).args(&self.options).arg("--alerts").arg(&alerts).arg("--").args(command);
+        let words: Vec<&str> = self.through.iter().map(String::as_str).chain([HOST]).collect();
+        let mut host = Command::new(words[0]);
+        host.args(&words[1..]).arg(self.verb).args(&self.options).arg("--alerts").arg(&alerts).arg("--").args(command);
         host.envs(self.environment.iter().map(|(k, v)| (k, v)));
         let output = run_limited(&mut host);
         Outcome { alerts: read_alerts(&alerts), ..Outcome::of(&output) }

@@ -17,6 +17,7 @@ use libc::{c_int, pid_t, sock_filter};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::procfs::Status;
 use super::sys;
 
 /// A program could not be started.
@@ -36,6 +37,16 @@ pub enum LaunchError {
     /// An argument or variable has a NUL byte inside.
     #[error("cannot run a program with a NUL byte in its arguments")]
     Nul,
+    /// Somebody traces us, and with us all that we start.
+    #[error(
+        "cannot {action}: process {tracer} traces this host, and with it all that it starts; a process has one tracer at most. Start the host from a process that nobody traces"
+    )]
+    Traced {
+        /// What was tried.
+        action: &'static str,
+        /// Who.
+        tracer: pid_t,
+    },
     /// The environment does not let us trace.
     #[error(
         "cannot {action}: {source}; `host run` needs leave to use ptrace and seccomp: in a container, capability SYS_PTRACE"
@@ -123,7 +134,13 @@ impl Launched {
 /// Forks, seizes the child with `options` and lets it execute `program` under
 /// `filter`.
 pub(super) fn launch(program: Program, filter: &[sock_filter], options: c_int) -> Result<Launched, LaunchError> {
-    let forbidden = |action| move |source: io::Error| LaunchError::Forbidden { action, source };
+    let tracer = || Status::of(std::process::id() as pid_t).map_or(0, |status| status.tracer);
+    let forbidden = |action| {
+        move |source: io::Error| match tracer() {
+            0 => LaunchError::Forbidden { action, source },
+            tracer => LaunchError::Traced { action, tracer },
+        }
+    };
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).map_err(forbidden("make a pipe"));
     let (go_reader, go_writer) = pipe()?;
     let (failure_reader, failure_writer) = pipe()?;

@@ -18,6 +18,7 @@
 //! it acts by itself.
 
 mod arch;
+mod attached;
 mod bpf;
 mod clock;
 mod descriptors;

@@ -47,10 +47,50 @@ pub(super) struct Place<'a> {
     pub(super) root: Option<&'a Root>,
     /// Its working directory, opened when needed.
     pub(super) cwd: &'a dyn Fn() -> io::Result<Base<'a>>,
+    /// Whether a mount has a place in the task's tree or in ours.
+    pub(super) attached: &'a dyn Fn(u64) -> bool,
     /// Set when a name leads through what another process can change: its
     /// directories, its descriptors.
     pub(super) through_others: &'a AtomicBool,
 }
+
+impl<'p> Place<'p> {
+    /// What descriptor `fd` refers to: the directory that a relative name
+    /// starts from.
+    fn base(&self, fd: c_int) -> io::Result<Base<'p>> {
+        match fd {
+            libc::AT_FDCWD => (self.cwd)(),
+            fd if fd < 0 => Err(io::Error::from_raw_os_error(libc::EBADF)),
+            fd => {
+                let path = proc_path(self.ids.tid, &format!("fd/{fd}"));
+                let opened = sys::openat(libc::AT_FDCWD, &path, NAMING)?;
+                self.check(opened.as_fd())?;
+                Ok(Base::Own(opened))
+            }
+        }
+    }
+
+    /// Fails for what has a place in no tree: its name would say nothing. What
+    /// is called by another name than a path's has none to lose.
+    pub(super) fn check(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let mount = sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?.mount;
+        if (self.attached)(mount) {
+            return Ok(());
+        }
+        let name = name_of(fd)?;
+        let nameless = !name.starts_with(b"/") || is_memory(&name);
+        if nameless { Ok(()) } else { Err(io::Error::other("it has a place in no tree")) }
+    }
+}
+
+/// Whether this is the name of a file of `memfd_create(2)`.
+fn is_memory(name: &[u8]) -> bool {
+    name.starts_with(b"/memfd:") && name.ends_with(DELETED)
+}
+
+/// What the kernel puts after the name of an object that has lost it
+/// (`proc_pid_fd(5)`).
+const DELETED: &[u8] = b" (deleted)";
 
 /// `S_IFMT` bits of what a resolved path of task `tid` names; none if it
 /// cannot be told.
@@ -58,6 +98,19 @@ pub(super) fn kind_of(tid: pid_t, path: &[u8]) -> Option<u16> {
     let (root, inside) = in_root(tid, path)?;
     let opened = open_inside(&root, &inside).ok()?;
     sys::identity(opened.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok().map(|identity| identity.kind)
+}
+
+/// Whether what a resolved path of task `tid` names is on procfs, or cannot be
+/// told.
+pub(super) fn may_be_procfs(tid: pid_t, resolved: &ResolvedPath) -> bool {
+    match resolved.state {
+        PathState::Missing | PathState::Unresolved => false,
+        PathState::Unknown => true,
+        PathState::Exists => {
+            let opened = in_root(tid, &resolved.path).and_then(|(root, inside)| open_inside(&root, &inside).ok());
+            opened.is_none_or(|opened| sys::is_procfs(opened.as_fd()))
+        }
+    }
 }
 
 /// Task `tid`'s root, and what a resolved path is called from there.
@@ -156,7 +209,22 @@ pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
     let name = CStr::from_bytes_until_nul(&digits).expect("the last byte is NUL");
     // Not the kernel's error for the name that was followed: it followed it.
     // A name longer than `PATH_MAX` has ENAMETOOLONG here.
-    read_link(own.as_raw_fd(), name).map_err(|error| io::Error::other(format!("no name: {error}")))
+    let name = read_link(own.as_raw_fd(), name).map_err(|error| io::Error::other(format!("no name: {error}")))?;
+    Ok(if name.ends_with(DELETED) { last_name(fd, name) } else { name })
+}
+
+/// The name that an object had before it lost it; `name` itself if that is
+/// what it is called.
+fn last_name(fd: BorrowedFd<'_>, mut name: BString) -> BString {
+    let same = |path: &CStr| {
+        let named = sys::identity(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).ok();
+        named.is_some() && named == sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok()
+    };
+    if !is_memory(&name) && !CString::new(name.to_vec()).is_ok_and(|path| same(&path)) {
+        let length = name.len() - DELETED.len();
+        name.truncate(length);
+    }
+    name
 }
 
 /// The content of a link. Most are short, so that a whole page need not be
@@ -204,10 +272,15 @@ pub(super) fn path_argument(place: &Place<'_>, call: &Call, index: usize, rule: 
     if name.is_empty() {
         let means_directory = matches!(call.arguments[index].value, Value::Absent)
             || rule.empty.is_some_and(|(argument, bit)| bit == 0 || scalar(call, argument) & bit != 0);
-        return match descriptor(place.ids.tid, directory) {
-            Some(path) if means_directory && path.is_empty() => unknown(),
-            Some(path) if means_directory => ResolvedPath { path, state: PathState::Exists },
-            _ => unresolved(BString::default()),
+        if !means_directory {
+            return unresolved(BString::default());
+        }
+        return match place.base(directory).and_then(|base| name_of(base.as_fd())) {
+            Ok(path) => ResolvedPath { path, state: PathState::Exists },
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOENT)) => {
+                unresolved(BString::default())
+            }
+            Err(_) => unknown(),
         };
     }
     let request = Request { place, directory, name, follow: follows(call, rule.follow) };
@@ -303,7 +376,7 @@ impl<'p> Request<'_, 'p> {
             return path;
         }
         let walked = self.place.root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
-            let base = if self.name.starts_with(b"/") { None } else { Some(self.base()?.take()?) };
+            let base = if self.name.starts_with(b"/") { None } else { Some(self.place.base(self.directory)?.take()?) };
             walk::walk(root, base, self.place, self.name, self.follow)
         });
         walked.unwrap_or_else(|error| self.failed(&error))
@@ -311,7 +384,7 @@ impl<'p> Request<'_, 'p> {
 
     /// With `RESOLVE_IN_ROOT` the directory is the root of the whole name.
     fn resolve_in_directory(&self) -> ResolvedPath {
-        let walked = self.base().and_then(Base::take).and_then(|base| {
+        let walked = self.place.base(self.directory).and_then(Base::take).and_then(|base| {
             let root = Root::Theirs(base.try_clone()?);
             walk::walk(&root, Some(base), self.place, self.name, self.follow)
         });
@@ -327,18 +400,6 @@ impl<'p> Request<'_, 'p> {
             _ => false,
         };
         if too { unresolved(self.as_text()) } else { unknown() }
-    }
-
-    /// The directory that a relative name starts from.
-    fn base(&self) -> io::Result<Base<'p>> {
-        match self.directory {
-            libc::AT_FDCWD => (self.place.cwd)(),
-            fd if fd < 0 => Err(io::Error::from_raw_os_error(libc::EBADF)),
-            fd => {
-                let path = proc_path(self.place.ids.tid, &format!("fd/{fd}"));
-                sys::openat(libc::AT_FDCWD, &path, NAMING).map(Base::Own)
-            }
-        }
     }
 
     /// The name itself, if it leads through no link. Without links `..` is
@@ -375,7 +436,7 @@ impl<'p> Request<'_, 'p> {
         let (start, resolve) = match (self.place.root?, absolute) {
             (Root::Ours, true) => (libc::AT_FDCWD, RESOLVE_NO_MAGICLINKS),
             (Root::Ours, false) => {
-                base = self.base().ok()?;
+                base = self.place.base(self.directory).ok()?;
                 (base.as_fd().as_raw_fd(), RESOLVE_NO_MAGICLINKS)
             }
             (Root::Theirs(root), true) => (root.as_raw_fd(), RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT),

@@ -134,7 +134,7 @@ pub(super) fn all(filters: &Filters) -> Vec<pid_t> {
 }
 
 /// This process and those that it comes from.
-fn ancestors() -> HashSet<pid_t> {
+pub(super) fn ancestors() -> HashSet<pid_t> {
     let mut found = HashSet::new();
     let mut pid = std::process::id() as pid_t;
     while pid != 0 && found.insert(pid) {

@@ -342,7 +342,7 @@ pub(super) fn readlinkat<'a>(dir: c_int, path: &CStr, buffer: &'a mut [u8]) -> i
 pub(super) struct Identity {
     device: (u32, u32),
     pub(super) inode: u64,
-    mount: u64,
+    pub(super) mount: u64,
     /// `S_IFMT` bits.
     pub(super) kind: u16,
 }

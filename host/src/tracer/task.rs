@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
@@ -12,6 +12,7 @@ use bstr::BString;
 use libc::pid_t;
 
 use super::arch::Registers;
+use super::attached::Attached;
 use super::descriptors::Kept;
 use super::errand::Errand;
 use super::filters::Permits;
@@ -122,6 +123,7 @@ struct View {
     root: OnceLock<Root>,
     cwd: OnceLock<Kept>,
     process: OnceLock<Arc<Process>>,
+    attached: Attached,
 }
 
 impl Task {
@@ -236,19 +238,38 @@ impl Oracle for TaskOracle {
     fn path(&self, call: &Call, index: usize) -> Option<ResolvedPath> {
         let Kind::Path(rule) = &call.spec.args.get(index)?.kind else { return None };
         let view = self.view();
+        let attached = |mount| view.attached.has(self.ids.tid, mount);
+        let root = || {
+            let root = Root::of(self.ids.tid)?;
+            match &root {
+                Root::Theirs(fd)
+                    if !sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+                        .is_ok_and(|found| attached(found.mount)) =>
+                {
+                    Err(io::Error::other("a root in no tree"))
+                }
+                _ => Ok(root),
+            }
+        };
+        let cwd = || {
+            if let Some(kept) = view.cwd.get() {
+                return Ok(Base::Kept(kept.as_fd()));
+            }
+            let opened = resolve::open_cwd(self.ids.tid)?;
+            if !attached(sys::identity(opened.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?.mount) {
+                return Err(io::Error::other("a directory in no tree"));
+            }
+            Ok(match Kept::keep(opened) {
+                Ok(fd) => Base::Kept(view.cwd.get_or_init(|| fd).as_fd()),
+                Err(fd) => Base::Own(fd),
+            })
+        };
         let place = Place {
             ids: self.ids,
             through_others: &self.through_others,
-            root: kept(&view.root, || Root::of(self.ids.tid)).ok(),
-            cwd: &|| {
-                if let Some(kept) = view.cwd.get() {
-                    return Ok(Base::Kept(kept.as_fd()));
-                }
-                Ok(match Kept::keep(resolve::open_cwd(self.ids.tid)?) {
-                    Ok(fd) => Base::Kept(view.cwd.get_or_init(|| fd).as_fd()),
-                    Err(fd) => Base::Own(fd),
-                })
-            },
+            attached: &attached,
+            root: kept(&view.root, root).ok(),
+            cwd: &cwd,
         };
         Some(resolve::path_argument(&place, call, index, rule))
     }

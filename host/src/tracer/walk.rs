@@ -11,7 +11,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use bstr::{BStr, BString, ByteSlice};
 use libc::c_int;
@@ -46,22 +46,21 @@ pub(super) fn walk(
         Some(base) => base,
         None => root.try_clone()?,
     };
-    let (ids, through_others) = (place.ids, place.through_others);
-    let mut walk = Walk { root, here, ids, through_others, left: VecDeque::new(), links: 0 };
+    let mut walk = Walk { root, here, place, ids: place.ids, left: VecDeque::new(), links: 0 };
     walk.queue(name)?;
     walk.run(follow || name.ends_with(b"/"))
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'p> {
     root: OwnedFd,
     here: OwnedFd,
+    place: &'a Place<'p>,
     ids: Ids,
-    through_others: &'a AtomicBool,
     left: VecDeque<BString>,
     links: u32,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Puts the components of a name before those that are left.
     fn queue(&mut self, name: &[u8]) -> io::Result<()> {
         let components: Vec<&[u8]> = name.split_str("/").filter(|c| !c.is_empty() && *c != b".").collect();
@@ -129,10 +128,10 @@ impl Walk<'_> {
                 // A magic link, or one that the kernel makes up relative to here.
                 (false, _) => {
                     if !self.is_own(directory) {
-                        self.through_others.store(true, Ordering::Relaxed);
+                        self.place.through_others.store(true, Ordering::Relaxed);
                     }
                     self.here = sys::openat(self.here.as_raw_fd(), name, NAMING)?;
-                    return Ok(());
+                    return self.place.check(self.here.as_fd());
                 }
             }
         }

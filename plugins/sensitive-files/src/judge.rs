@@ -25,6 +25,9 @@ pub(crate) fn judge(rules: &Rules, event: &Entry<'_>) -> Verdict {
         "open_by_handle_at" => {
             answer.bypass(rules, Severity::High, Errno::EACCES, "opens a file by handle, which has no name");
         }
+        "fanotify_init" => {
+            answer.bypass(rules, Severity::High, Errno::EPERM, "asks for descriptors of files that others open");
+        }
         // Whatever the new root: the old one, and every guarded file in it,
         // goes by another name afterwards.
         "pivot_root" => answer.bypass(rules, Severity::High, Errno::EPERM, "gives the whole tree another name"),

@@ -9,6 +9,10 @@ use plugin_sdk::subscription::Calls;
 
 use crate::rules::{READS, Rules, WRITES};
 
+/// The group tells of files by handles (linux/fanotify.h).
+const FAN_REPORT_FID: u64 = 0x200;
+const FAN_REPORT_DIR_FID: u64 = 0x400;
+
 /// The subscription for these rules.
 pub(crate) fn to(rules: &Rules) -> Subscription {
     let reads = rules.any_against(READS.and(Access::READ));
@@ -26,6 +30,8 @@ pub(crate) fn to(rules: &Rules) -> Subscription {
         .on(entries(["mount", "open_tree", "open_tree_attr", "move_mount", "pivot_root", "fsconfig"]))
         // Files without names.
         .on(opens(entry("open_by_handle_at"), 2, reads, writes))
+        // What only tells which files were used hands out none.
+        .on(entry("fanotify_init").when(arg(0).masked(FAN_REPORT_FID | FAN_REPORT_DIR_FID).eq(0)))
         .on(entry("io_uring_setup"))
         .on(entry("swapon"));
     if reads {

@@ -32,6 +32,7 @@ fn main() {
         }
         ["race-place", what, root, attempts] => race::place(what, root, number(attempts)),
         ["swap", what, who, using, root, attempts] => swap::main(what, who, using, root, number(attempts)),
+        ["starve", root, seconds] => swap::starve(root, number(seconds)),
         ["exit", code] => std::process::exit(code.parse().unwrap()),
         ["name", what, root, ..] => names::main(what, root, &words[3..]),
         ["page", what, root, attempts] => page::main(what, root, number(attempts)),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
 
-use libc::{c_int, c_long, c_void};
+use libc::{c_char, c_int, c_long, c_void};
 
-use crate::sys::{Child, PAGE, check, errno, map, open, owned, pages};
+use crate::sys::{Child, PAGE, c, check, errno, map, open, owned, pages};
 
 /// The byte that flips.
 #[derive(Clone, Copy)]
@@ -173,6 +173,22 @@ pub fn start(mover: &str, directory: &str, flip: Flip, image: &dyn Fn(usize) -> 
             let path = format!("/proc/{}/mem", std::process::id());
             let child = Child::forever(|| {
                 let Ok(memory) = open(&path, libc::O_RDWR) else { return };
+                flip.write_forever(memory.as_raw_fd(), base as u64);
+            });
+            Arena { base, mover: Mover::Process(child) }
+        }
+        // Under a name that says nothing.
+        "proc-mem-bound" => {
+            let base = private(image);
+            check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).unwrap();
+            let (memory, name) = (c("/proc/self/mem"), c(&format!("{directory}/victim")));
+            let mount = |from: *const c_char, to: &std::ffi::CStr, flags| {
+                check(unsafe { libc::mount(from, to.as_ptr(), std::ptr::null(), flags, std::ptr::null()) }).unwrap();
+            };
+            mount(std::ptr::null(), c"/", libc::MS_REC | libc::MS_PRIVATE);
+            mount(memory.as_ptr(), &name, libc::MS_BIND);
+            let child = Child::forever(|| {
+                let Ok(memory) = open(&format!("{directory}/victim"), libc::O_RDWR) else { return };
                 flip.write_forever(memory.as_raw_fd(), base as u64);
             });
             Arena { base, mover: Mover::Process(child) }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::{c_char, c_int, c_long, c_void};
 
@@ -95,6 +96,7 @@ pub fn main(what: &str, root: &str, more: &[&str]) {
             say_opened(got.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as c_int) }));
         }
         "handle" => by_handle(&secret),
+        "fanotify" => say_opened(by_fanotify(&secret)),
         "long-name" => say_opened(open(&format!("{root}/{}s/file", "./".repeat(2048)), READ)),
         // Just within the limit.
         "longest-name" => {
@@ -137,6 +139,45 @@ pub fn main(what: &str, root: &str, more: &[&str]) {
             check(unsafe { libc::chroot(c(root).as_ptr()) }).unwrap();
             say_opened(open("/s/file", READ));
         }),
+        // ---- names that are lost -------------------------------------------
+        "deleted" => {
+            let fd = opath_kept(&secret);
+            std::fs::remove_file(&secret).unwrap();
+            say_opened(open(&format!("/proc/self/fd/{fd}"), READ));
+        }
+        "overwritten" => {
+            let fd = opath_kept(&secret);
+            rename(&at("h/file"), &secret, 0).unwrap();
+            say_opened(open(&format!("/proc/self/fd/{fd}"), READ));
+        }
+        "volume-detached" => {
+            let volume = opath(&at("s"));
+            check(unsafe { libc::umount2(c(&at("s")).as_ptr(), libc::MNT_DETACH) }).unwrap();
+            say_opened(openat(volume.as_raw_fd(), "file", READ));
+        }
+        "volume-detached-by-proc" => {
+            let volume = opath_kept(&at("s"));
+            check(unsafe { libc::umount2(c(&at("s")).as_ptr(), libc::MNT_DETACH) }).unwrap();
+            say_opened(open(&format!("/proc/self/fd/{volume}/file"), READ));
+        }
+        "volume-detached-cwd" => {
+            std::env::set_current_dir(at("s")).unwrap();
+            let _cached = open("absent", READ);
+            check(unsafe { libc::umount2(c(&at("s")).as_ptr(), libc::MNT_DETACH) }).unwrap();
+            say_opened(open("file", READ));
+        }
+        "volume-detached-root" => {
+            std::env::set_current_dir(at("s")).unwrap();
+            check(unsafe { libc::umount2(c(&at("s")).as_ptr(), libc::MNT_DETACH) }).unwrap();
+            check(unsafe { libc::chroot(c".".as_ptr()) }).unwrap();
+            say_opened(open("/file", READ));
+        }
+        "namespace-ended" => say_opened(openat(of_ended_namespace(&at("s")), "file", READ)),
+        "namespace-ended-cwd" => {
+            let volume = of_ended_namespace(&at("s"));
+            check(unsafe { libc::fchdir(volume) }).unwrap();
+            say_opened(open("file", READ));
+        }
         // ---- mounts ---------------------------------------------------------
         "bind-mount" => in_namespace(|| {
             mount(&at("s"), &at("m"), "", libc::MS_BIND, "")?;
@@ -423,6 +464,40 @@ fn in_child(body: impl FnOnce()) {
         0
     });
     assert_eq!(status, 0);
+}
+
+/// A directory as a mount namespace had it that is no more.
+fn of_ended_namespace(directory: &str) -> c_int {
+    let number = pages_shared();
+    let flags = (libc::CLONE_FILES | libc::SIGCHLD) as usize;
+    let child = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }).unwrap();
+    if child == 0 {
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).unwrap();
+        number.store(opath_kept(directory), Ordering::SeqCst);
+        unsafe { libc::_exit(0) }
+    }
+    assert_eq!(sys::wait(child as libc::pid_t), 0);
+    // The kernel takes a namespace apart a little later.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    number.load(Ordering::SeqCst)
+}
+
+fn pages_shared() -> &'static AtomicI32 {
+    let base = sys::map(1, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, libc::PROT_READ | libc::PROT_WRITE);
+    unsafe { AtomicI32::from_ptr(base.cast()) }
+}
+
+/// The kernel opens the file for whoever watches it.
+fn by_fanotify(path: &str) -> io::Result<OwnedFd> {
+    let watch = owned(unsafe { libc::fanotify_init(libc::FAN_CLASS_NOTIF, libc::O_RDONLY as u32) })?;
+    let path = c(path);
+    let (group, here) = (watch.as_raw_fd(), libc::AT_FDCWD);
+    check(unsafe { libc::fanotify_mark(group, libc::FAN_MARK_ADD, libc::FAN_OPEN, here, path.as_ptr()) })?;
+    drop(owned(unsafe { libc::open(path.as_ptr(), READ) })?);
+    let mut event = unsafe { std::mem::zeroed::<libc::fanotify_event_metadata>() };
+    let size = size_of_val(&event);
+    check(unsafe { libc::read(group, (&raw mut event).cast(), size) } as c_long)?;
+    owned(event.fd)
 }
 
 /// In a mount namespace of its own, where nothing is left behind.

@@ -4,12 +4,14 @@
 //! WHAT is changed, by a `thread` or by another `process`; USE is the call
 //! that is raced. The name always leads to `h` or to `s` (see `race`).
 
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::memory::{Flipper, Mover};
 use crate::race::{executed, repeat};
-use crate::sys::{Child, Saw, Tally, c, check, errno, identity, identity_of, opened, refused};
+use crate::sys::{self, Child, Saw, Tally, c, check, errno, identity, identity_of, open, opened, refused};
 
 pub fn main(what: &str, who: &str, using: &str, root: &str, attempts: u64) {
     let target = if using == "execute" { "program" } else { "file" };
@@ -186,4 +188,85 @@ fn refused_with(errno: i32) -> Saw {
         libc::EACCES | libc::EPERM => Saw::Denied,
         errno => Saw::Other(errno),
     }
+}
+
+/// Busy processes that keep the opener from its processor.
+const HOGS: usize = 8;
+
+/// A link is moved while the process whose open of it was allowed gets no time
+/// to make the call: whoever waits for it must not go on without it.
+pub fn starve(root: &str, seconds: u64) {
+    let since = Instant::now();
+    let over = || since.elapsed() > Duration::from_secs(seconds);
+    let at = |name: &str| format!("{root}/{name}");
+    let link = |target: &str| {
+        let _ = std::fs::remove_file(at("next"));
+        symlink(at(target), at("next")).unwrap();
+    };
+    link("h/file");
+    std::fs::rename(at("next"), at("link")).unwrap();
+    let shared = sys::map(1, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, libc::PROT_READ | libc::PROT_WRITE);
+    let counter = |index: usize| unsafe { AtomicU32::from_ptr(shared.cast::<u32>().add(index)) };
+    let (asked, begun, done) = (counter(0), counter(1), counter(2));
+    let (first, last) = processors();
+    let hog = || {
+        pin(last);
+        while !over() {}
+    };
+    let _hogs: Vec<Child> = (0..HOGS).map(|_| Child::forever(hog)).collect();
+    let _mover = Child::forever(|| {
+        pin(first);
+        while !over() {
+            link("h/file");
+            let _ = std::fs::rename(at("next"), at("link"));
+            link("s/file");
+            asked.fetch_add(1, Ordering::SeqCst);
+            while !over() && begun.load(Ordering::SeqCst) < asked.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            let _ = std::fs::rename(at("next"), at("link"));
+            while !over() && done.load(Ordering::SeqCst) < asked.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    pin(last);
+    idle(true);
+    let mut leaked = false;
+    while !over() && !leaked {
+        let round = asked.load(Ordering::SeqCst);
+        if round == done.load(Ordering::SeqCst) {
+            continue;
+        }
+        // Its share of the processor is used up soon after.
+        let own = Instant::now();
+        while own.elapsed() < Duration::from_millis(2) {}
+        begun.store(round, Ordering::SeqCst);
+        leaked = open(&at("link"), libc::O_RDONLY).is_ok_and(|fd| sys::is_secret(fd.as_raw_fd()));
+        done.store(round, Ordering::SeqCst);
+    }
+    idle(false);
+    println!("{}", if leaked { "leaked" } else { "nothing" });
+}
+
+/// The first and the last processor that this process may use.
+fn processors() -> (usize, usize) {
+    let mut set = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+    check(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) }).unwrap();
+    let mut usable = (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) });
+    let first = usable.next().unwrap();
+    (first, usable.next_back().unwrap_or(first))
+}
+
+fn pin(cpu: usize) {
+    let mut set = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).unwrap();
+}
+
+fn idle(on: bool) {
+    let none = unsafe { std::mem::zeroed::<libc::sched_param>() };
+    let policy = if on { libc::SCHED_IDLE } else { libc::SCHED_OTHER };
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const none) }).unwrap();
 }

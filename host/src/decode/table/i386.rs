@@ -47,7 +47,7 @@ pub(super) static CALLS: &[Spec] = &[
     call("statfs64", &[path("path", cwd(Always)), size("sz"), address("buf")]),
     call("fstatfs64", &[fd("fd"), size("sz"), address("buf")]),
     call("fcntl64", &[fd("fd"), flags("cmd", &flags::FCNTL), size("arg")]),
-    call("umount", &[path("target", cwd(Always))]),
+    call("umount", &[path("target", cwd(Always))]).changing(Changes::FileSystem),
     call("waitpid", &[int("pid"), address("wstatus"), flags("options", &flags::WAIT)]),
     call("ugetrlimit", &[flags("resource", &flags::RLIMIT), address("rlim")]),
     call("stime", &[address("t")]),

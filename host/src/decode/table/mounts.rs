@@ -10,7 +10,7 @@ pub(super) static CALLS: &[Spec] = &[
         path("source", cwd(Always)).optional(), path("target", cwd(Always)), text("filesystemtype", 4096).optional(),
         long_flags("mountflags", &flags::MOUNT), text("data", 4096).optional(),
     ]),
-    call("umount2", &[path("target", cwd(Unless(1, 8))), flags("flags", &flags::UMOUNT)]),
+    call("umount2", &[path("target", cwd(Unless(1, 8))), flags("flags", &flags::UMOUNT)]).changing(Changes::FileSystem),
     call("pivot_root", &[path("new_root", cwd(Always)), path("put_old", cwd(Always))]).changing(Changes::FileSystem),
     call("open_tree", &[dirfd("dirfd"), path("pathname", at_flags(0, 2)), flags("flags", &flags::OPEN_TREE)]),
     call("open_tree_attr", &[

@@ -149,7 +149,7 @@ fn changes_are_declared() {
     };
     assert_eq!(
         changing(Changes::FileSystem),
-        HashSet::from(["chdir", "fchdir", "chroot", "pivot_root", "unshare", "setns"])
+        HashSet::from(["chdir", "fchdir", "chroot", "pivot_root", "unshare", "setns", "umount2"])
     );
     assert_eq!(changing(Changes::Credentials).len(), 10);
 }

@@ -58,6 +58,10 @@ impl Engine<'_> {
         let taken = self.seize_all(&wanted, expected);
         if let Selection::Pids(pids) = selection {
             self.named.clone_from(pids);
+            let ancestors = selection::ancestors();
+            for pid in pids.iter().filter(|pid| self.own.is_some() && ancestors.contains(pid)) {
+                tracing::warn!("process {pid} has started this host: neither it nor its children can end the host now");
+            }
         }
         if must && taken.processes.is_empty() {
             return Err(TraceError::Nothing(taken.refused.unwrap_or_else(|| "no process was named".into())));

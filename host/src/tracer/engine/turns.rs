@@ -11,8 +11,10 @@
 //! Writing to another process's memory is treated alike, because from then on
 //! the memory of no task is its own.
 //!
-//! A wait has a limit, after which the call runs all the same: a file system
-//! that a traced program serves (FUSE) could need both at once (SECURITY.md).
+//! A wait has a limit, after which who waited is refused (`EBUSY`): a file
+//! system that a traced program serves (FUSE) could need both at once, and
+//! would wait for ever. Nobody runs beside whom it must not: a task can be
+//! kept from the processor for as long as somebody likes.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -22,12 +24,13 @@ use libc::pid_t;
 use super::Engine;
 use crate::event::{Event, PathState};
 use crate::tracer::inbox::Message;
+use crate::tracer::resolve;
 use crate::tracer::stop::Stopped;
 use crate::tracer::sys::CallInfo;
 use crate::tracer::traits::{Redirects, Traits};
 
 /// Longest wait for others.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a call gets along with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +89,7 @@ impl Engine<'_> {
             }
             Redirects::IfShared => !self.task(tid).space.is_alone(),
         };
-        if traits.intrudes || opens_memory(event) {
+        if traits.intrudes || opens_memory(tid, event) {
             Manner::Intruding
         } else if redirects {
             Manner::Redirecting
@@ -189,26 +192,38 @@ impl Engine<'_> {
     /// The turn with this number has lasted too long.
     pub(super) fn overdue(&mut self, number: u64) {
         let Some(tid) = self.turns.alone.filter(|_| self.turns.number == number) else { return };
-        tracing::warn!("thread {tid} changes names and has waited or run for a second: others go on beside it");
-        if self.turns.first.is_some() {
-            self.turns.unseen.clear();
-            self.proceed();
-        } else {
-            self.end_turn(tid);
+        let waiting = match self.turns.first.take() {
+            Some(first) => {
+                // It has not begun, so the others go on.
+                self.turns.unseen.clear();
+                vec![first]
+            }
+            // It runs. When it is over, whoever comes then goes on.
+            None => Vec::from(std::mem::take(&mut self.turns.others)),
+        };
+        tracing::warn!(
+            "thread {tid} changes names, and it or others have waited for {} s: {} calls are refused",
+            PATIENCE.as_secs(),
+            waiting.len()
+        );
+        self.turns.limited = false;
+        for Waiting { stop, .. } in waiting {
+            self.refuse(stop, libc::EBUSY);
         }
     }
 }
 
 /// Neither a directory nor a symbolic link.
 fn is_plain(tid: pid_t, path: &[u8]) -> bool {
-    crate::tracer::resolve::kind_of(tid, path).is_some_and(|kind| {
+    resolve::kind_of(tid, path).is_some_and(|kind| {
         let kind = u32::from(kind);
         kind != libc::S_IFDIR && kind != libc::S_IFLNK
     })
 }
 
-/// Whether a call opens `/proc/PID/mem` for more than reading.
-fn opens_memory(event: &Event) -> bool {
+/// Whether a call opens `/proc/PID/mem` for more than reading, under whatever
+/// name: it can be mounted anywhere.
+fn opens_memory(tid: pid_t, event: &Event) -> bool {
     let Some(call) = event.call() else { return false };
     let writes =
         match call.spec.name {
@@ -221,5 +236,8 @@ fn opens_memory(event: &Event) -> bool {
     if !writes {
         return false;
     }
-    (0..call.arguments.len()).filter_map(|index| event.path(index)).any(|path| path.path.ends_with(b"/mem"))
+    (0..call.arguments.len()).filter_map(|index| event.path(index)).any(|path| {
+        let usual = path.path.starts_with(b"/proc/") && !path.path.ends_with(b"/mem");
+        path.path.ends_with(b"/mem") || (!usual && resolve::may_be_procfs(tid, path))
+    })
 }
