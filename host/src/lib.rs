@@ -9,7 +9,8 @@
 //!   carries out,
 //! * [`output`] tells people, [`recording`] keeps it for a replay.
 //!
-//! [`source`] finds plugins, [`doctor`] tells what an environment allows,
+//! [`config`] is what the operator wants, [`source`] finds plugins, [`trust`]
+//! says which may run, [`supply`] makes sets of them. [`doctor`] tells what an environment allows,
 //! [`cli`] is the command line. ARCHITECTURE.md has the map and the invariants.
 
 pub mod tracer;
@@ -18,7 +19,13 @@ pub mod decode;
 
 pub mod event;
 
+pub mod config;
+
 pub mod source;
+
+pub mod trust;
+
+pub mod supply;
 
 pub mod plugin;
 
@@ -27,5 +34,9 @@ pub mod output;
 pub mod recording;
 
 pub mod doctor;
+
+mod private_dir;
+
+mod schema;
 
 pub mod cli;

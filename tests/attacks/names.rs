@@ -202,7 +202,7 @@ fn by_a_name_that_is_lost() {
         let place = Place::new();
         let root = place.root.to_str().unwrap().to_owned();
         let through = ["unshare", "--mount", "sh", "-c", script, &root];
-        let attack = [&attack[..3], &[root.clone()]].concat();
+        let attack = [&attack[..3], std::slice::from_ref(&root)].concat();
         let reading = serde_json::json!({"paths": [place.secrets()], "access": "read"});
         let outcome = host().through(&through).sensitive_files(&reading).run(&attack);
         if !accepted.contains(&outcome.stdout.trim()) {

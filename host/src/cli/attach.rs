@@ -23,8 +23,11 @@ Examples:
   host attach --all --name 'nginx*' --user www-data
   host attach --all --container 3f4e --plugin ./mine.wasm
 
-Exit status: 0 after letting go or when all programs have ended, 1 if none of those named could be attached to, 125 if the
-host itself failed, 2 for a wrong command line.")]
+Exit status:
+  0    the programs were let go, or have ended
+  1    none of those named could be attached to
+  125  the host itself failed
+  2    wrong command line")]
 pub(super) struct Attach {
     #[command(flatten)]
     targets: Targets,
@@ -115,12 +118,13 @@ fn user(text: &str) -> anyhow::Result<u32> {
 
 pub(super) fn run(args: &Attach) -> ExitCode {
     let prepared = signals(Role::Guest).and_then(|signals| {
+        let config = args.plugins.config()?;
         let selection = args.targets.selection()?;
         // Left, programs with a filter need a tracer, whatever was chosen.
         let mut options = args.on_host_death.options(args.inject_filter || tracer::holds_any(&selection))?;
-        let dispatcher = args.output.dispatcher(args.plugins.load()?, &[])?;
+        let dispatcher = args.output.dispatcher(&config, &[])?;
         options.inject_filter = args.inject_filter;
-        options.own_files = Some(args.output.files().chain(args.plugins.files()).collect());
+        options.own_files = Some(args.output.files().chain(args.plugins.files()).chain(config.files()).collect());
         Ok((signals, selection, options, dispatcher))
     });
     match prepared {

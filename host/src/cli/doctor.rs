@@ -18,8 +18,10 @@ Examples:
   host doctor --pid 7                    could `host attach` have process 7?
   host doctor --format json | jq '.checks[] | select(.verdict == \"missing\")'
 
-Exit status: 0 if `host run` can work (with limits, too), 1 if it cannot. JSON: one object with version,
-kernel, arch, summary and checks.")]
+Exit status:
+  0  `host run` can work here, perhaps with limits
+  1  it cannot
+JSON: one object with version, kernel, arch, summary and checks.")]
 pub(super) struct Doctor {
     /// Look closely at one process that is to be attached to
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]

@@ -6,6 +6,7 @@ use super::Format;
 use super::plugins::runtime;
 use crate::plugin::{self, Metering};
 use crate::source::PluginRef;
+use crate::supply;
 
 /// Show a plugin's name, version, summary and settings schema
 #[derive(Args, Debug)]
@@ -14,7 +15,7 @@ Examples:
   host inspect-plugin builtin:sensitive-files
   host inspect-plugin ./mine.wasm --format json | jq .settings_schema")]
 pub(super) struct InspectPlugin {
-    /// A file, or builtin:NAME
+    /// A file, builtin:NAME, s3://…, oci://… or https://…
     #[arg(value_name = "PLUGIN")]
     plugin: PluginRef,
 
@@ -24,17 +25,19 @@ pub(super) struct InspectPlugin {
 }
 
 pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {
-    let bytes = args.plugin.read()?;
-    let opened = plugin::open(&runtime(Metering::Fuel)?, &bytes, &args.plugin.to_string())?;
+    let verified = supply::for_tool(&args.plugin)?;
+    let bytes = verified.bytes();
+    let opened = plugin::open(&runtime(Metering::Fuel)?, &verified)?;
     let description = opened.description();
     let schema: serde_json::Value = serde_json::from_str(&description.settings_schema)?;
     match args.format {
         Format::Text => super::print(&format!(
-            "{} {}\n{}\n{} bytes\nsettings schema:\n{schema:#}",
+            "{} {}\n{}\n{} bytes, sha256 {}\nsettings schema:\n{schema:#}",
             description.name,
             description.version,
             description.summary,
-            bytes.len()
+            bytes.len(),
+            verified.digest()
         ))?,
         Format::Json => {
             let document = serde_json::json!({
@@ -42,6 +45,7 @@ pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {
                 "version": description.version,
                 "summary": description.summary,
                 "bytes": bytes.len(),
+                "sha256": verified.digest().to_string(),
                 "settings_schema": schema,
             });
             super::print(&format!("{document:#}"))?;

@@ -7,10 +7,14 @@
 mod attach;
 mod build;
 pub mod build_plugin;
+mod check_config;
 mod doctor;
 mod inspect;
+mod keys;
+mod network;
 mod plugins;
 mod record;
+mod registry;
 mod run;
 pub mod test_plugin;
 
@@ -45,9 +49,13 @@ Examples:
   host test-plugin ./mine.wasm make.jsonl
   host doctor                            can it work here, and if not, what to change
 
-Exit status: of `run` and `record` the program's own, 128+N if signal N ended
-it, 125 if the host itself failed, 2 for a wrong command line, 126 if the program cannot be executed, 127
-if there is no such program; of `attach` see its own help. Log level: TRACEGATE_LOG=debug."
+Exit status of `run` and `record`:
+  the program's own, or 128+N if signal N ended it
+  125  the host itself failed
+  126  the program cannot be executed
+  127  there is no such program
+  2    wrong command line
+Log level: TRACEGATE_LOG=debug."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -62,6 +70,12 @@ enum Command {
     TestPlugin(test_plugin::TestPlugin),
     BuildPlugin(build::BuildPlugin),
     InspectPlugin(inspect::InspectPlugin),
+    NewKey(keys::NewKey),
+    SignPlugin(keys::SignPlugin),
+    VerifyPlugin(keys::VerifyPlugin),
+    PushPlugin(registry::PushPlugin),
+    PullPlugin(registry::PullPlugin),
+    CheckConfig(check_config::CheckConfig),
     Doctor(doctor::Doctor),
 }
 
@@ -81,6 +95,12 @@ pub fn main() -> ExitCode {
         Command::TestPlugin(args) => plugins::test(&args),
         Command::BuildPlugin(args) => done(build::run(&args)),
         Command::InspectPlugin(args) => done(inspect::run(&args)),
+        Command::NewKey(args) => done(keys::new_key(&args)),
+        Command::SignPlugin(args) => done(keys::sign(&args)),
+        Command::VerifyPlugin(args) => done(keys::verify(&args)),
+        Command::PushPlugin(args) => done(registry::push(&args)),
+        Command::PullPlugin(args) => done(registry::pull(&args)),
+        Command::CheckConfig(args) => check_config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -1,6 +1,7 @@
-//! From the options of a command to loaded plugins.
+//! From a manifest and the options of a command to plugins.
+#![allow(clippy::doc_markdown, reason = "they are help texts")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,20 +12,38 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::network::NetworkOptions;
 use super::test_plugin::{self, Judge, TestPlugin};
+use crate::config::{Config, PluginConfig, Profile, Unsigned};
 use crate::decode::Arch;
 use crate::event::{Answer, Event};
-use crate::plugin::{self, Cache, Limits, Metering, Mode, OnError, Plugin, Runtime, Wanted};
-use crate::source::{self, BUILTINS, PluginRef};
+use crate::output::Destination;
+use crate::plugin::{self, Cache, Capability, Metering, Mode, OnError, Plugin, Runtime, Wanted};
+use crate::source::{self, PluginRef, RefError};
+use crate::supply::{self, Supplier};
+use crate::trust::{Digest, Keys};
 
 /// Which plugins run, and how.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PluginOptions {
-    /// Plugin to load: a file, or builtin:NAME. Repeatable; asked in this
-    /// order. NAME=REF gives it another name. Without any, the embedded
-    /// default set runs
+    /// Manifest of plugins and everything else: a file, s3:// or https://. The
+    /// other options add to it and win over it
+    #[arg(long, value_name = "REF", conflicts_with_all = ["plugins", "profile"])]
+    config: Option<PluginRef>,
+
+    /// SHA-256 that the manifest must have
+    #[arg(long, value_name = "SHA256", requires = "config")]
+    config_sha256: Option<Digest>,
+
+    /// Plugin to load: a file, builtin:NAME, s3://BUCKET/KEY,
+    /// oci://REGISTRY/REPOSITORY:TAG or https://…. Repeatable; asked in this
+    /// order. NAME=REF gives it another name. Without any, the profile's run
     #[arg(long = "plugin", value_name = "[NAME=]REF")]
     plugins: Vec<NamedRef>,
+
+    /// The embedded plugins that run when none is named
+    #[arg(long, value_enum, conflicts_with = "plugins")]
+    profile: Option<Profile>,
 
     /// Settings of a plugin, as JSON or from a file
     #[arg(long, value_name = "NAME=JSON|NAME=@FILE", value_parser = pair)]
@@ -36,17 +55,74 @@ pub(super) struct PluginOptions {
     mode: Vec<(String, String)>,
 
     /// What becomes of a call that a plugin fails to judge; default deny in
-    /// enforce mode, allow in monitor mode
-    #[arg(long, value_name = "NAME=allow|deny", value_parser = pair)]
+    /// enforce mode, allow in monitor mode. quarantine is deny until the
+    /// plugin has failed too often, and allow from then on
+    #[arg(long, value_name = "NAME=allow|deny|quarantine", value_parser = pair)]
     on_error: Vec<(String, String)>,
 
-    /// Longest time for one judgement, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    deadline: u64,
+    /// What a plugin may use: state, descriptors, memory, or none; default
+    /// everything for files and builtins, nothing for what came over the
+    /// network
+    #[arg(long, value_name = "NAME=CAPABILITY,…", value_parser = pair)]
+    grant: Vec<(String, String)>,
 
-    /// Most memory for each plugin, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    memory: u64,
+    /// SHA-256 that a plugin must have
+    #[arg(long, value_name = "NAME=SHA256", value_parser = pair)]
+    pin: Vec<(String, String)>,
+
+    #[command(flatten)]
+    keys: KeyOptions,
+
+    #[command(flatten)]
+    network: NetworkOptions,
+
+    /// What becomes of remote plugins with neither a pin nor a signature
+    #[arg(long, value_enum, value_name = "refuse|allow")]
+    unsigned: Option<Unsigned>,
+
+    /// Longest time for one judgement, in milliseconds; 10 if not given
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    deadline: Option<u32>,
+
+    /// Most memory for each plugin, in MiB; 64 if not given
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    memory: Option<u32>,
+
+    /// Look for new plugins and a new manifest, and replace them without
+    /// losing an event: remote ones every so many seconds, files when they
+    /// change
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    reload: Option<u32>,
+
+    /// Directory in which the host notes the versions that were run: older
+    /// ones of signed plugins are refused
+    #[arg(long, value_name = "DIRECTORY")]
+    state: Option<PathBuf>,
+}
+
+/// Whom to trust.
+#[derive(Args, Clone, Debug)]
+pub(super) struct KeyOptions {
+    /// Public key that may sign remote plugins and a remote manifest:
+    /// minisign's, or the PEM of an ECDSA P-256 key
+    #[arg(long, value_name = "NAME=KEY|NAME=@FILE", value_parser = pair)]
+    key: Vec<(String, String)>,
+}
+
+impl KeyOptions {
+    /// The keys.
+    pub(super) fn keys(&self) -> anyhow::Result<Keys> {
+        let mut keys = Keys::default();
+        self.add_to(&mut keys)?;
+        Ok(keys)
+    }
+
+    fn add_to(&self, keys: &mut Keys) -> anyhow::Result<()> {
+        for (name, text) in per_name(&self.key, text_or_file).context("--key")? {
+            keys.add(&name, &text).with_context(|| format!("--key {name}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// A reference with the name that the operator gives it.
@@ -57,7 +133,7 @@ struct NamedRef {
 }
 
 impl FromStr for NamedRef {
-    type Err = crate::source::SourceError;
+    type Err = RefError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_name =
@@ -81,7 +157,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// Longest settings, in bytes.
 const MAX_SETTINGS: u64 = 1 << 20;
 
-/// A JSON text, or the content of the file after `@`.
+/// A text, or the content of the file after `@`.
 pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
     match text.strip_prefix('@') {
         Some(file) => {
@@ -90,107 +166,106 @@ pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
                 source::open_regular(file.as_ref())?.take(MAX_SETTINGS + 1).read_to_string(&mut text)?;
                 if text.len() as u64 > MAX_SETTINGS { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
             };
-            read().map_err(|error: std::io::Error| anyhow::anyhow!("cannot read settings from {file}: {error}"))
+            read().map_err(|error: std::io::Error| anyhow::anyhow!("cannot read {file}: {error}"))
         }
         None => Ok(text.to_owned()),
     }
 }
 
 impl PluginOptions {
-    /// The plugins' files, and where their compiled code is kept.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let plugins = self.plugins.iter().filter_map(|named| match &named.reference {
-            PluginRef::Path(file) => Some(file.clone()),
-            PluginRef::Builtin(_) => None,
-        });
-        plugins.chain(Cache::of_user().map(|cache| cache.directory().to_owned()))
+    /// What these options and the manifest say together.
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(reference) => supply::manifest(reference, &self.bootstrap()?, self.config_sha256)?,
+            None => self.bootstrap()?,
+        };
+        if self.config.is_some() {
+            self.apply(&mut config)?;
+        }
+        Ok(config)
     }
 
-    /// Loads and configures all of them.
-    pub(super) fn load(&self) -> anyhow::Result<Vec<Plugin>> {
-        let runtime = runtime(Metering::Clock)?;
-        let mut per_name = PerName::new(self)?;
-        let plugins = if self.plugins.is_empty() {
-            let references = BUILTINS.iter().map(|builtin| (None, PluginRef::Builtin(builtin), Some(builtin)));
-            references
-                .map(|(name, reference, builtin)| {
-                    self.load_one(&runtime, name, &reference, &mut per_name, builtin.map(|b| (b.mode, b.settings)))
-                })
-                .collect::<anyhow::Result<Vec<_>>>()?
-        } else {
-            let load = |named: &NamedRef| {
-                self.load_one(&runtime, named.name.as_deref(), &named.reference, &mut per_name, None)
-            };
-            self.plugins.iter().map(load).collect::<anyhow::Result<Vec<_>>>()?
+    /// What these options say alone.
+    fn bootstrap(&self) -> anyhow::Result<Config> {
+        let mut config = match self.plugins.as_slice() {
+            [] => Config::of_profile(self.profile.unwrap_or_default()),
+            plugins => Config::running(plugins.iter().map(NamedRef::config).collect()),
         };
-        for (index, plugin) in plugins.iter().enumerate() {
-            if plugins[..index].iter().any(|other| other.name() == plugin.name()) {
-                bail!(
-                    "two plugins are called {0}: give one another name, as in --plugin other={0}.wasm",
-                    plugin.name()
-                );
+        self.apply(&mut config)?;
+        Ok(config)
+    }
+
+    fn apply(&self, config: &mut Config) -> anyhow::Result<()> {
+        for plugin in &mut config.plugins {
+            if let Some(ms) = self.deadline {
+                plugin.limits.deadline = Duration::from_millis(ms.into());
+            }
+            if let Some(mib) = self.memory {
+                plugin.limits.memory = (mib as usize) << 20;
             }
         }
-        per_name.check_all_used(&plugins)?;
-        Ok(plugins)
-    }
-
-    fn load_one(
-        &self,
-        runtime: &Arc<Runtime>,
-        name: Option<&str>,
-        reference: &PluginRef,
-        per_name: &mut PerName,
-        default: Option<(Mode, &str)>,
-    ) -> anyhow::Result<Plugin> {
-        let opened = plugin::open(runtime, &reference.read()?, &reference.to_string())?;
-        let name = name.unwrap_or(&opened.description().name).to_owned();
-        let (mode, settings) = default.unwrap_or((Mode::Enforce, "{}"));
-        let mode = per_name.modes.remove(&name).unwrap_or(mode);
-        let wanted = Wanted {
-            mode,
-            on_error: per_name.on_errors.remove(&name).unwrap_or(mode.default_on_error()),
-            limits: Limits { deadline: Duration::from_millis(self.deadline), memory: (self.memory << 20) as usize },
-            settings: per_name.settings.remove(&name).unwrap_or_else(|| settings.into()),
-            name,
-        };
-        Ok(opened.configure(wanted)?)
-    }
-}
-
-/// The options that name a plugin, until one takes them.
-struct PerName {
-    settings: BTreeMap<String, String>,
-    modes: BTreeMap<String, Mode>,
-    on_errors: BTreeMap<String, OnError>,
-}
-
-impl PerName {
-    fn new(options: &PluginOptions) -> anyhow::Result<Self> {
-        let mode = |text: &str| match text {
-            "enforce" => Ok(Mode::Enforce),
-            "monitor" => Ok(Mode::Monitor),
-            _ => bail!("{text:?} is no mode: give enforce or monitor"),
-        };
-        let on_error = |text: &str| match text {
-            "allow" => Ok(OnError::Allow),
-            "deny" => Ok(OnError::Deny),
-            _ => bail!("{text:?} is no failure policy: give allow or deny"),
-        };
-        Ok(Self {
-            settings: per_name(&options.settings, text_or_file).context("--settings")?,
-            modes: per_name(&options.mode, mode).context("--mode")?,
-            on_errors: per_name(&options.on_error, on_error).context("--on-error")?,
-        })
-    }
-
-    fn check_all_used(&self, plugins: &[Plugin]) -> anyhow::Result<()> {
-        let left = self.settings.keys().chain(self.modes.keys()).chain(self.on_errors.keys()).next();
-        if let Some(name) = left {
-            let known: Vec<_> = plugins.iter().map(Plugin::name).collect();
-            bail!("an option names plugin {name:?}, but the plugins of this run are {}", known.join(", "));
-        }
+        let overrides = &mut config.overrides;
+        overrides.settings = per_name(&self.settings, text_or_file).context("--settings")?;
+        overrides.modes = per_name(&self.mode, choice::<Mode>).context("--mode: give enforce or monitor")?;
+        overrides.on_errors =
+            per_name(&self.on_error, choice::<OnError>).context("--on-error: give allow, deny or quarantine")?;
+        overrides.grants = per_name(&self.grant, grants).context("--grant")?;
+        overrides.pins = per_name(&self.pin, |text| Ok(text.parse::<Digest>()?)).context("--pin")?;
+        self.keys.add_to(&mut config.keys)?;
+        self.network.apply(&mut config.network)?;
+        config.unsigned = self.unsigned.unwrap_or(config.unsigned);
+        config.every = self.reload.map(|seconds| Duration::from_secs(seconds.into())).or(config.every);
+        config.state = self.state.clone().or(config.state.take());
         Ok(())
+    }
+
+    /// The manifest and the cache: files of the host's that no program may
+    /// change.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let manifest = match &self.config {
+            Some(PluginRef::Path(file)) => Some(file.clone()),
+            _ => None,
+        };
+        manifest.into_iter().chain(Cache::of_user().map(|cache| cache.directory().to_owned()))
+    }
+}
+
+impl NamedRef {
+    fn config(&self) -> PluginConfig {
+        PluginConfig {
+            name: self.name.clone(),
+            reference: self.reference.clone(),
+            pin: None,
+            keys: None,
+            allow_rollback: false,
+            grants: None,
+            settings: "{}".into(),
+            mode: None,
+            on_error: None,
+            limits: plugin::Limits::default(),
+        }
+    }
+}
+
+/// Loads and configures all plugins of a configuration.
+pub(super) fn load(config: &Config) -> anyhow::Result<Vec<Plugin>> {
+    let mut supplier = Supplier::new(runtime(Metering::Clock)?, config).context("cannot prepare for plugins")?;
+    Ok(supplier.load(config)?.plugins)
+}
+
+/// A word that the manifest takes, too.
+fn choice<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    serde_json::from_value(text.into()).with_context(|| format!("{text:?} is none of them"))
+}
+
+fn grants(text: &str) -> anyhow::Result<BTreeSet<Capability>> {
+    match text {
+        "none" => Ok(BTreeSet::new()),
+        _ => text
+            .split(',')
+            .map(choice)
+            .collect::<anyhow::Result<_>>()
+            .context("give state, descriptors, memory, or none"),
     }
 }
 
@@ -200,11 +275,16 @@ fn per_name<T>(
 ) -> anyhow::Result<BTreeMap<String, T>> {
     let mut map = BTreeMap::new();
     for (name, text) in pairs {
-        if map.insert(name.clone(), parse(text).with_context(|| format!("for plugin {name}"))?).is_some() {
-            bail!("given twice for plugin {name}");
+        if map.insert(name.clone(), parse(text).with_context(|| format!("for {name}"))?).is_some() {
+            bail!("given twice for {name}");
         }
     }
     Ok(map)
+}
+
+/// The alert destinations: the option's, or else the configuration's.
+pub(super) fn destinations(option: Option<&Destination>, config: &Config) -> Vec<Destination> {
+    option.map_or_else(|| config.alerts.clone(), |given| vec![given.clone()])
 }
 
 /// A runtime with the user's code cache.
@@ -216,13 +296,11 @@ pub(super) fn runtime(metering: Metering) -> anyhow::Result<Arc<Runtime>> {
 /// `host test-plugin`.
 pub(super) fn test(args: &TestPlugin) -> ExitCode {
     test_plugin::run(args, &mut |settings| {
-        let reference: PluginRef = args.plugin.parse()?;
-        let runtime = runtime(Metering::Fuel)?;
-        let opened = plugin::open(&runtime, &reference.read()?, &reference.to_string())?;
-        let name = opened.description().name.clone();
+        let verified = supply::for_tool(&args.plugin.parse()?)?;
+        let opened = plugin::open(&runtime(Metering::Fuel)?, &verified)?;
         let settings = settings.unwrap_or("{}").to_owned();
-        let plugin = opened.configure(Wanted { settings, ..Wanted::enforcing(&name) })?;
-        Ok(Box::new(Replayed(plugin)))
+        let wanted = Wanted { settings, ..Wanted::enforcing(&verified, &opened) };
+        Ok(Box::new(Replayed(opened.configure(wanted)?)))
     })
 }
 

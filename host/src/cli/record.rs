@@ -51,7 +51,7 @@ pub(super) fn run(args: &Record) -> ExitCode {
         let options = on_host_death.options(tracer::holds_any(&selection))?;
         let recorded = recorded(&args.syscall)?;
         let output = Some(args.output.as_path());
-        let dispatcher = dispatcher(Vec::new(), recorded, &Destination::Stderr, output, &args.command)?;
+        let dispatcher = dispatcher(Vec::new(), recorded, &[Destination::Stderr], output, &args.command)?;
         Ok((signals, dispatcher, options))
     });
     match prepared {

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::plugins::PluginOptions;
+use super::plugins::{self, PluginOptions};
 use super::{HOST_FAILED, NOT_EXECUTABLE, NOT_FOUND, fail};
+use crate::config::Config;
 use crate::event::ExitStatus;
 use crate::output::{Destination, Output, Sink};
 use crate::plugin::{Dispatcher, Plugin};
@@ -44,9 +45,10 @@ pub(super) struct Run {
 /// Where a run's outputs go.
 #[derive(Args, Debug)]
 pub(super) struct OutputOptions {
-    /// Where alerts go, as JSON Lines: stderr, stdout, or a file to append to
-    #[arg(long, value_name = "stderr|stdout|FILE", default_value = "stderr")]
-    alerts: Destination,
+    /// Where alerts go, as JSON Lines: stderr (the default), stdout, or a file
+    /// to append to
+    #[arg(long, value_name = "stderr|stdout|FILE")]
+    alerts: Option<Destination>,
 
     /// Record the events that plugins saw, and what they answered; .zst
     /// compresses
@@ -58,15 +60,16 @@ impl OutputOptions {
     /// The files that are written.
     pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
         let alerts = match &self.alerts {
-            Destination::File(file) => Some(file.clone()),
+            Some(Destination::File(file)) => Some(file.clone()),
             _ => None,
         };
         alerts.into_iter().chain(self.record.clone())
     }
 
-    /// The plugins with these outputs.
-    pub(super) fn dispatcher(&self, plugins: Vec<Plugin>, command: &[OsString]) -> anyhow::Result<Dispatcher> {
-        dispatcher(plugins, Stopping::new(), &self.alerts, self.record.as_deref(), command)
+    /// The plugins of a configuration with these outputs.
+    pub(super) fn dispatcher(&self, config: &Config, command: &[OsString]) -> anyhow::Result<Dispatcher> {
+        let alerts = plugins::destinations(self.alerts.as_ref(), config);
+        dispatcher(plugins::load(config)?, Stopping::new(), &alerts, self.record.as_deref(), command)
     }
 }
 
@@ -101,10 +104,11 @@ impl OnHostDeath {
 
 pub(super) fn run(args: &Run) -> ExitCode {
     let prepared = signals(Role::Wrapper).and_then(|signals| {
+        let config = args.plugins.config()?;
         let on_host_death = args.on_host_death;
         let mut options = on_host_death.options(matches!(on_host_death, OnHostDeath::Continue))?;
-        let dispatcher = args.output.dispatcher(args.plugins.load()?, &args.command)?;
-        options.own_files = Some(args.output.files().chain(args.plugins.files()).collect());
+        let dispatcher = args.output.dispatcher(&config, &args.command)?;
+        options.own_files = Some(args.output.files().chain(args.plugins.files()).chain(config.files()).collect());
         Ok((signals, options, dispatcher))
     });
     match prepared {
@@ -118,11 +122,12 @@ pub(super) fn run(args: &Run) -> ExitCode {
 pub(super) fn dispatcher(
     plugins: Vec<Plugin>,
     recorded: Stopping,
-    alerts: &Destination,
+    alerts: &[Destination],
     record: Option<&Path>,
     command: &[OsString],
 ) -> anyhow::Result<Dispatcher> {
-    let sink = Sink::open(alerts).with_context(|| format!("cannot write alerts to {alerts}"))?;
+    let open = |to: &Destination| Sink::open(to).with_context(|| format!("cannot write alerts to {to}"));
+    let sinks = alerts.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
     let open = |path: &Path| {
         let command = command.iter().map(|arg| arg.clone().into_vec().into()).collect();
         let names = plugins.iter().map(|plugin| plugin.name().to_owned()).collect();
@@ -130,7 +135,7 @@ pub(super) fn dispatcher(
             .with_context(|| format!("cannot write the trace to {}", path.display()))
     };
     let writer = record.map(open).transpose()?;
-    Ok(Dispatcher::new(plugins, recorded, Output::new(sink, writer))?)
+    Ok(Dispatcher::new(plugins, recorded, Output::new(sinks, writer))?)
 }
 
 /// To be taken first: before any thread is started.

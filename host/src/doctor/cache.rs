@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Check, Verdict, advice};
-use crate::plugin::Cache;
+use crate::private_dir::PrivateDir;
 
 const ID: &str = "plugin-cache";
 const TITLE: &str = "Cache of compiled plugins";
@@ -41,7 +41,7 @@ pub(super) fn check() -> Check {
 
 const MEANING: &str = "plugins are compiled once";
 
-/// By the rule of [`Cache::of_user`].
+/// By the rule of [`PrivateDir::cache_of_user`].
 fn directory() -> PathBuf {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CACHE_HOME")
@@ -59,7 +59,7 @@ enum Tried {
 /// not there before.
 fn try_out(directory: &Path) -> io::Result<Tried> {
     let missing: Vec<&Path> = directory.ancestors().take_while(|path| fs::symlink_metadata(path).is_err()).collect();
-    let tried = Cache::at(directory.to_owned()).and_then(|_| tempfile::NamedTempFile::new_in(directory).map(drop));
+    let tried = PrivateDir::at(directory.to_owned()).and_then(|_| tempfile::NamedTempFile::new_in(directory).map(drop));
     for path in &missing {
         // Not if somebody began to use it.
         let _ = fs::remove_dir(path);

@@ -21,7 +21,7 @@ use crate::recording::{Mode, VerdictRecord, Writer};
 /// The outputs of a run. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Output {
-    sink: Sink,
+    sinks: Vec<Sink>,
     recording: Option<Arc<Recording>>,
 }
 
@@ -33,11 +33,11 @@ struct Recording {
 }
 
 impl Output {
-    /// Alerts go to `sink`, events and verdicts to `recording`.
-    pub fn new(sink: Sink, recording: Option<Writer>) -> Self {
+    /// Alerts go to all of `sinks`, events and verdicts to `recording`.
+    pub fn new(sinks: Vec<Sink>, recording: Option<Writer>) -> Self {
         let recording = recording
             .map(|writer| Arc::new(Recording { writer: Mutex::new(Some(writer)), failed: AtomicBool::new(false) }));
-        Self { sink, recording }
+        Self { sinks, recording }
     }
 
     /// Whether events are recorded.
@@ -54,14 +54,14 @@ impl Output {
     /// or that is a fault, gets an alert of the host's own.
     pub fn tell(&self, event: &Event, plugin: &str, mode: Mode, answer: &Answer, effect: Effect) {
         for alert in &answer.alerts {
-            self.sink.emit(plugin, alert::line(event, plugin, alert, effect));
+            self.emit(plugin, alert::line(event, plugin, alert, effect));
         }
         if let Some(fault) = &answer.fault {
             let alert = own("plugin-fault", Severity::High, format!("plugin {plugin} failed to judge: {fault}"));
-            self.sink.emit(plugin, alert::line(event, plugin, &alert, effect));
+            self.emit(plugin, alert::line(event, plugin, &alert, effect));
         } else if answer.alerts.is_empty() {
             let alert = own("denied", Severity::Medium, format!("plugin {plugin} denied the call"));
-            self.sink.emit(plugin, alert::line(event, plugin, &alert, effect));
+            self.emit(plugin, alert::line(event, plugin, &alert, effect));
         }
         if self.records() {
             let verdict = VerdictRecord { seq: event.seq, plugin: plugin.to_owned(), mode, answer: answer.clone() };
@@ -69,11 +69,25 @@ impl Output {
         }
     }
 
+    fn emit(&self, plugin: &str, line: String) {
+        if let Some((last, others)) = self.sinks.split_last() {
+            for sink in others {
+                sink.emit(plugin, line.clone());
+            }
+            last.emit(plugin, line);
+        }
+    }
+
+    /// Tells what the host itself has to say.
+    fn emit_own(&self, alert: &Alert) {
+        self.sinks.iter().for_each(|sink| sink.emit_own(alert));
+    }
+
     /// Tells that the observe lane lost events.
     pub fn tell_dropped(&self, count: u64) {
         let message = format!("{count} events were dropped: the observe lane could not keep up");
         tracing::warn!(count, "{message}");
-        self.sink.emit_own(&own("events-dropped", Severity::Medium, message));
+        self.emit_own(&own("events-dropped", Severity::Medium, message));
     }
 
     /// Writes what is left. `dropped` events were lost in all.
@@ -84,7 +98,7 @@ impl Output {
             writer.dropped(dropped);
             writer.finish().map(drop)
         });
-        self.sink.finish();
+        self.sinks.iter().for_each(Sink::finish);
         recorded
     }
 
@@ -97,7 +111,7 @@ impl Output {
         if let Some(Err(error)) = writer.as_mut().map(write) {
             recording.failed.store(true, Ordering::Relaxed);
             tracing::error!(%error, "the trace cannot be written any further; it ends here");
-            self.sink.emit_own(&own("recording-failed", Severity::High, format!("the trace ends early: {error}")));
+            self.emit_own(&own("recording-failed", Severity::High, format!("the trace ends early: {error}")));
         }
     }
 }

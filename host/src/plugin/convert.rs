@@ -8,6 +8,7 @@ use bstr::{BString, ByteSlice};
 use super::wit::{lifecycle, types};
 use crate::decode::Parsed;
 use crate::event::{self, Action, Answer, Call, Errno, Event, ExitStatus, PathState, ProcessEvent, Value};
+use crate::schema::Issue;
 
 fn text(bytes: &BString) -> String {
     bytes.to_str_lossy().into_owned()
@@ -213,6 +214,6 @@ pub(super) fn alerts(alerts: Vec<types::Alert>) -> Vec<event::Alert> {
 }
 
 /// Lists problems as `POINTER: MESSAGE`.
-pub(super) fn issues(issues: Vec<lifecycle::Issue>) -> Vec<super::SettingsIssue> {
-    issues.into_iter().map(|issue| super::SettingsIssue { pointer: issue.pointer, message: issue.message }).collect()
+pub(super) fn issues(issues: Vec<lifecycle::Issue>) -> Vec<Issue> {
+    issues.into_iter().map(|issue| Issue { pointer: issue.pointer, message: issue.message }).collect()
 }

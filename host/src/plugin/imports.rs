@@ -4,16 +4,16 @@
 //! There is no clock, no randomness and no WASI here, and there will not be:
 //! a plugin's answers are a function of its events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Resource;
 
-use super::convert;
 use super::limits::Limiter;
 use super::runtime::Overtime;
 use super::wit::{log, metrics, state, types};
+use super::{Capability, convert};
 use crate::decode;
 use crate::event::Event;
 
@@ -36,6 +36,8 @@ const MAX_METRIC_NAME: usize = 64;
 /// trapped.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
+    /// What it may use.
+    pub grants: BTreeSet<Capability>,
     state: BTreeMap<String, Vec<u8>>,
     /// Bytes of all keys and values.
     used: usize,
@@ -93,6 +95,10 @@ impl Context {
     pub(super) fn new(name: String, kept: Kept, limiter: Limiter) -> Self {
         Self { name, event: None, kept, limiter, overtime: Overtime::new(Duration::ZERO) }
     }
+
+    fn may(&self, capability: Capability) -> bool {
+        self.kept.grants.contains(&capability)
+    }
 }
 
 impl types::Host for Context {}
@@ -131,10 +137,16 @@ impl types::HostEvent for Context {
     }
 
     fn raw(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<Vec<u8>> {
+        if !self.may(Capability::Memory) {
+            return None;
+        }
         convert::raw(&self.event.as_ref()?.call()?.arguments.get(usize::from(argument))?.value)
     }
 
     fn descriptor(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<String> {
+        if !self.may(Capability::Descriptors) {
+            return None;
+        }
         self.event.as_ref()?.descriptor(usize::from(argument)).map(std::string::ToString::to_string)
     }
 
@@ -175,6 +187,9 @@ impl state::Host for Context {
     }
 
     fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), state::StateError> {
+        if !self.may(Capability::State) {
+            return Err(state::StateError::Full);
+        }
         if key.len() > MAX_KEY || value.len() > MAX_VALUE {
             return Err(state::StateError::TooLarge);
         }
@@ -236,7 +251,8 @@ mod tests {
     use super::*;
 
     fn context() -> Context {
-        Context::new("test".into(), Kept::default(), Limiter::new(1 << 20))
+        let kept = Kept { grants: Capability::all(), ..Kept::default() };
+        Context::new("test".into(), kept, Limiter::new(1 << 20))
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Wasm, that it is of our contract and version, that it imports nothing
 //! else, that its settings fit, that its subscription can be.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +18,13 @@ use super::instance::{Fault, Hooks, Instance};
 use super::runtime::Runtime;
 use super::subscription::{Lane, Subscription, SubscriptionError};
 use super::wit::{self, types};
-use super::{Limits, Mode, OnError, Plugin, Suspension};
+use super::{Capability, Limits, Mode, OnError, Plugin, Suspension};
+use crate::schema::{self, Issue};
+use crate::source::MAX_BYTES;
+use crate::trust::{Digest, Grounds, Verified};
 
-/// Largest plugin that is taken.
-const MAX_BYTES: usize = 64 << 20;
 const PACKAGE: &str = "tracegate:plugin/";
 const INTERFACES: [&str; 4] = ["types", "log", "state", "metrics"];
-
-/// Something wrong in a plugin's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingsIssue {
-    /// JSON pointer into the settings.
-    pub pointer: String,
-    /// What is wrong there.
-    pub message: String,
-}
 
 /// A plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,17 +58,17 @@ pub enum LoadError {
     #[error("the settings of plugin {plugin} are not JSON: {source}")]
     NotJson { plugin: String, source: serde_json::Error },
     #[error("the settings of plugin {plugin} are wrong:{}", Listed(.issues))]
-    Settings { plugin: String, issues: Vec<SettingsIssue> },
+    Settings { plugin: String, issues: Vec<Issue> },
     #[error("plugin {plugin}: {source}")]
     Subscription { plugin: String, source: SubscriptionError },
 }
 
 /// Issues, one a line.
-struct Listed<'a>(&'a [SettingsIssue]);
+struct Listed<'a>(&'a [Issue]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for SettingsIssue { pointer, message } in self.0 {
+        for Issue { pointer, message } in self.0 {
             let place = if pointer.is_empty() { "(whole)" } else { pointer };
             write!(f, "\n  {place}: {message}")?;
         }
@@ -96,17 +89,42 @@ pub struct Wanted {
     pub limits: Limits,
     /// JSON text.
     pub settings: String,
+    /// What it may use.
+    pub grants: BTreeSet<Capability>,
+    /// Which plugin it is.
+    pub identity: Identity,
+}
+
+/// Which plugin it is, whatever the operator calls it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// What it calls itself.
+    pub own_name: String,
+    /// Where it came from.
+    pub reference: String,
+    /// SHA-256 of its component.
+    pub digest: Digest,
+    /// Why it may run.
+    pub grounds: Grounds,
 }
 
 impl Wanted {
-    /// A plugin of this name as it runs unless the operator says otherwise.
-    pub fn enforcing(name: &str) -> Self {
+    /// A plugin as it runs unless the operator says otherwise.
+    pub fn enforcing(verified: &Verified, opened: &Opened) -> Self {
+        let own_name = opened.description().name.clone();
         Self {
-            name: name.to_owned(),
+            name: own_name.clone(),
             mode: Mode::Enforce,
             on_error: Mode::Enforce.default_on_error(),
             limits: Limits::default(),
             settings: "{}".into(),
+            grants: Capability::all(),
+            identity: Identity {
+                own_name,
+                reference: verified.name().to_owned(),
+                digest: verified.digest(),
+                grounds: verified.grounds().clone(),
+            },
         }
     }
 }
@@ -126,9 +144,9 @@ pub struct Opened {
 /// the first that a fresh instance does.
 const START: Limits = Limits { deadline: Duration::from_secs(1), memory: 64 << 20 };
 
-/// Checks a component and asks it what it is. `origin` is what to call it in
-/// errors.
-pub fn open(runtime: &Arc<Runtime>, bytes: &[u8], origin: &str) -> Result<Opened, LoadError> {
+/// Checks a component and asks it what it is.
+pub fn open(runtime: &Arc<Runtime>, verified: &Verified) -> Result<Opened, LoadError> {
+    let (bytes, origin) = (verified.bytes(), verified.name());
     let plugin = || origin.to_owned();
     if bytes.len() > MAX_BYTES {
         return Err(LoadError::TooLarge { plugin: plugin(), size: bytes.len() });
@@ -162,6 +180,7 @@ impl Opened {
     pub fn configure(mut self, wanted: Wanted) -> Result<Plugin, LoadError> {
         check_settings(&self.description, &wanted.settings, &self.origin)?;
         let plugin = || self.origin.clone();
+        self.instance.grant(wanted.grants);
         let subscription = self
             .instance
             .configure(&self.runtime, &START, &wanted.settings)
@@ -178,6 +197,7 @@ impl Opened {
         Ok(Plugin {
             name: wanted.name,
             version: self.description.version,
+            identity: wanted.identity,
             mode: wanted.mode,
             on_error: wanted.on_error,
             limits: wanted.limits,
@@ -243,29 +263,7 @@ fn check_settings(description: &types::Description, settings: &str, origin: &str
         |message: String| LoadError::Failed { plugin: plugin(), doing: "asked for its settings schema", message };
     let schema = serde_json::from_str(&description.settings_schema)
         .map_err(|error| broken(format!("it is not JSON: {error}")))?;
-    let validator =
-        jsonschema::validator_for(&schema).map_err(|error| broken(format!("it is no JSON Schema: {error}")))?;
-    let mut issues = Vec::new();
-    for error in validator.iter_errors(&settings) {
-        add_issues(&error, &mut issues);
-    }
+    let issues =
+        schema::issues(&schema, &settings).map_err(|error| broken(format!("it is no JSON Schema: {error}")))?;
     if issues.is_empty() { Ok(()) } else { Err(LoadError::Settings { plugin: plugin(), issues }) }
-}
-
-/// What is wrong, at its place. Of alternatives that all fail, those of the
-/// one that has the right type: "neither an object nor a list" helps nobody
-/// who wrote an object.
-fn add_issues(error: &jsonschema::ValidationError<'_>, issues: &mut Vec<SettingsIssue>) {
-    use jsonschema::error::ValidationErrorKind as Kind;
-    let alternatives = match error.kind() {
-        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => context.as_slice(),
-        _ => &[],
-    };
-    let wrong_type = |inner: &jsonschema::ValidationError<'_>| {
-        matches!(inner.kind(), Kind::Type { .. }) && inner.instance_path() == error.instance_path()
-    };
-    match alternatives.iter().find(|inner| !inner.is_empty() && !inner.iter().any(wrong_type)) {
-        Some(inner) => inner.iter().for_each(|inner| add_issues(inner, issues)),
-        None => issues.push(SettingsIssue { pointer: error.instance_path().to_string(), message: error.to_string() }),
-    }
 }

@@ -34,7 +34,7 @@ pub use cache::Cache;
 pub use dispatch::Dispatcher;
 pub use imports::Metric;
 pub use limits::Limits;
-pub use load::{LoadError, Opened, SettingsIssue, Wanted, open};
+pub use load::{Identity, LoadError, Opened, Wanted, open};
 pub use runtime::{Metering, Runtime};
 pub use subscription::{Lane, Subscription, SubscriptionError};
 pub use wit::types::Description;
@@ -45,14 +45,48 @@ use instance::{Fault, Hooks, Instance, Question};
 
 pub use crate::recording::Mode;
 
+/// What a plugin may be allowed to use, beyond the events themselves.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Capability {
+    /// Keep values beyond its own memory (`state`)
+    State,
+    /// Learn where file descriptors lead (`event.descriptor`)
+    Descriptors,
+    /// See the exact bytes behind arguments (`event.raw`)
+    Memory,
+}
+
+impl Capability {
+    /// Every one.
+    pub fn all() -> std::collections::BTreeSet<Self> {
+        [Self::State, Self::Descriptors, Self::Memory].into()
+    }
+}
+
 /// What becomes of a call when a plugin fails to judge it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// It runs.
     Allow,
     /// It fails with `EPERM`.
     Deny,
+    /// It fails with `EPERM`, until the plugin has failed too often: then the
+    /// plugin is set aside, and calls pass without it.
+    Quarantine,
 }
 
 impl Mode {
@@ -69,6 +103,7 @@ impl Mode {
 pub struct Plugin {
     name: String,
     version: String,
+    identity: Identity,
     mode: Mode,
     on_error: OnError,
     limits: Limits,
@@ -101,6 +136,9 @@ struct Suspension {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Faults, none of them forgiven, after which a plugin is set aside until it is
+/// replaced.
+const MOST_FAULTS: u32 = 10;
 
 impl Suspension {
     fn fault(&mut self, now: Instant) {
@@ -114,7 +152,12 @@ impl Suspension {
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now >= until)
+        !self.is_quarantined() && self.until.is_none_or(|until| now >= until)
+    }
+
+    /// It has failed so often that it is not asked any more.
+    fn is_quarantined(&self) -> bool {
+        self.faults >= MOST_FAULTS
     }
 }
 
@@ -127,6 +170,11 @@ impl Plugin {
     /// The version that it gives itself.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Which plugin it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Whether its denials are carried out.
@@ -191,7 +239,15 @@ impl Plugin {
             self.kept = instance.into_kept();
         }
         self.suspension.fault(Instant::now());
-        Answer { action: self.policy(question), alerts: Vec::new(), fault: Some(fault.0) }
+        let Fault(mut fault) = fault;
+        if self.suspension.is_quarantined() {
+            let then = match self.policy(question) {
+                Action::Allow => "its calls pass",
+                Action::Deny(_) => "its calls are denied",
+            };
+            fault = format!("{fault}; after {MOST_FAULTS} faults it is not asked any more, and {then}");
+        }
+        Answer { action: self.policy(question), alerts: Vec::new(), fault: Some(fault) }
     }
 
     fn suspended(&self, question: &Question<'_>) -> Answer {
@@ -213,6 +269,7 @@ impl Plugin {
     fn policy(&self, question: &Question<'_>) -> Action {
         match (self.on_error, &question.event().kind) {
             (OnError::Deny, Kind::Entry(_)) => Action::Deny(Errno::EPERM),
+            (OnError::Quarantine, Kind::Entry(_)) if !self.suspension.is_quarantined() => Action::Deny(Errno::EPERM),
             _ => Action::Allow,
         }
     }

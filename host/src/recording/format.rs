@@ -92,7 +92,7 @@ impl From<HeaderLine> for Header {
 }
 
 /// How much a plugin's denial counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, DeriveSerialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, DeriveSerialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The call was denied.

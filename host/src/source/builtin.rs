@@ -1,6 +1,7 @@
 //! The plugins that the host brings along, and how they run when none is
 //! named.
 
+use crate::config::Profile;
 use crate::recording::Mode;
 
 /// A plugin inside the host's own executable.
@@ -10,26 +11,32 @@ pub struct Builtin {
     pub name: &'static str,
     /// The component.
     pub component: &'static [u8],
-    /// How it runs in the default set.
+    /// How it runs in a profile.
     pub mode: Mode,
-    /// Its settings in the default set, JSON.
-    pub settings: &'static str,
+    /// Its settings in each profile of which it is a member, JSON.
+    profiles: &'static [(Profile, &'static str)],
 }
 
-/// All of them, in the order in which they are asked. Together they are the
-/// default set.
+impl Builtin {
+    /// Its settings in a profile; none if it is no member.
+    pub fn settings_in(&self, profile: Profile) -> Option<&'static str> {
+        self.profiles.iter().find(|(member, _)| *member == profile).map(|(_, settings)| *settings)
+    }
+}
+
+/// All of them, in the order in which they are asked.
 pub static BUILTINS: &[Builtin] = &[
     Builtin {
         name: "sensitive-files",
         component: include_bytes!("../../../plugins/dist/sensitive-files.wasm"),
         mode: Mode::Enforce,
-        settings: "{}",
+        profiles: &[(Profile::Minimal, "{}"), (Profile::Balanced, "{}"), (Profile::Aggressive, "{}")],
     },
     Builtin {
         name: "process-monitor",
         component: include_bytes!("../../../plugins/dist/process-monitor.wasm"),
         mode: Mode::Monitor,
-        settings: r#"{"report": "unexpected"}"#,
+        profiles: &[(Profile::Balanced, r#"{"report": "unexpected"}"#), (Profile::Aggressive, r#"{"report": "all"}"#)],
     },
 ];
 

@@ -5,8 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Larger files are not plugins; one byte more is read, to tell.
-const MAX_BYTES: u64 = (64 << 20) + 1;
+use super::MAX_BYTES;
 
 /// Opens a regular file. Anything else could be endless, or keep us waiting
 /// for a writer.
@@ -19,9 +18,10 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Reads a file; one byte more than a plugin may have, to tell.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open_regular(path)?;
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

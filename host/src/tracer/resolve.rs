@@ -370,7 +370,7 @@ struct Request<'a, 'p> {
     follow: bool,
 }
 
-impl<'p> Request<'_, 'p> {
+impl Request<'_, '_> {
     fn resolve(&self) -> ResolvedPath {
         if let Some(path) = self.straight().or_else(|| self.fast()) {
             return path;

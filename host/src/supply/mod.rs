@@ -1,0 +1,260 @@
+//! The whole way of a set of plugins: fetched, verified, compiled, checked,
+//! configured. All of them, or none.
+//!
+//! This happens before a program runs and, for a new set, beside the loop: it
+//! may wait for the network and for the compiler. It never touches the set
+//! that is in use.
+
+mod store;
+mod versions;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use self::store::Store;
+use self::versions::Versions;
+use crate::config::{self, Config, PluginConfig, Unsigned};
+use crate::plugin::{self, Identity, LoadError, Mode, Plugin, Runtime, Wanted};
+use crate::source::{FetchError, Fetched, Fetcher, PluginRef, Tag, Wants};
+use crate::trust::{Candidate, Demand, Digest, Grounds, PublicKey, TrustError, Verified};
+
+/// Plugins that belong together.
+#[derive(Debug)]
+pub struct Set {
+    /// In the order in which they are asked.
+    pub plugins: Vec<Plugin>,
+    /// What the sources called their versions.
+    tags: Vec<Option<Tag>>,
+}
+
+/// A set that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SupplyError {
+    /// Bytes that cannot be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Bytes that may not be run.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Bytes that are no plugin, or do not take their settings.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// An old version.
+    #[error("plugin {name} from {reference}: {objection}. If that is meant: pin its sha256, or set `allow-rollback`")]
+    Rollback {
+        /// Which.
+        name: String,
+        /// From where.
+        reference: String,
+        /// What is wrong.
+        objection: String,
+    },
+    /// Two of one name.
+    #[error("two plugins are called {0}: give one another name, as in --plugin other=REF or `name`")]
+    SameName(String),
+    /// An option for nobody.
+    #[error("an option names plugin {name:?}, but the plugins of this run are {}", .plugins.join(", "))]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        plugins: Vec<String>,
+    },
+}
+
+/// Makes sets.
+#[derive(Debug)]
+pub struct Supplier {
+    runtime: Arc<Runtime>,
+    fetcher: Fetcher,
+    store: Option<Store>,
+    versions: Versions,
+}
+
+/// Bytes with where they were found.
+struct Obtained {
+    candidate: Candidate,
+    tag: Option<Tag>,
+    /// They are not in the store yet.
+    fresh: bool,
+}
+
+impl Supplier {
+    /// For what a configuration names.
+    ///
+    /// # Errors
+    /// If the state directory is of no use, or the kernel refuses.
+    pub fn new(runtime: Arc<Runtime>, config: &Config) -> io::Result<Self> {
+        let remote = config.plugins.iter().any(|plugin| plugin.reference.is_remote());
+        let store = if remote { Store::of_user() } else { None };
+        let fetcher = Fetcher::new(config.network.clone())?;
+        Ok(Self { runtime, fetcher, store, versions: Versions::of(config.state.as_deref())? })
+    }
+
+    /// Makes the set that `config` describes.
+    ///
+    /// # Errors
+    /// If any of its plugins cannot be run. Then none is.
+    pub fn load(&mut self, config: &Config) -> Result<Set, SupplyError> {
+        let mut set = Set { plugins: Vec::new(), tags: Vec::new() };
+        for wanted in &config.plugins {
+            let obtained = self.obtain(wanted, wants(config, wanted))?;
+            let plugin = self.make(config, wanted, &obtained)?;
+            if set.plugins.iter().any(|other| other.name() == plugin.name()) {
+                return Err(SupplyError::SameName(plugin.name().to_owned()));
+            }
+            if obtained.fresh
+                && let Some(store) = &self.store
+            {
+                store.put(&wanted.reference, &obtained.candidate, obtained.tag.as_ref());
+            }
+            set.plugins.push(plugin);
+            set.tags.push(obtained.tag);
+        }
+        let names: BTreeSet<&str> = set.plugins.iter().map(Plugin::name).collect();
+        if let Some(name) = config.overrides.unused(&names) {
+            let plugins = set.plugins.iter().map(|plugin| plugin.name().to_owned()).collect();
+            return Err(SupplyError::UnknownName { name: name.to_owned(), plugins });
+        }
+        let signed = set.plugins.iter().filter(|plugin| matches!(plugin.identity().grounds, Grounds::Signed { .. }));
+        self.versions.run(signed.map(|plugin| (plugin.identity().own_name.as_str(), plugin.version())));
+        Ok(set)
+    }
+
+    /// A plugin's bytes: from its source, or, if that has nothing newer or
+    /// nothing at all now, those of the last time.
+    fn obtain(&self, wanted: &PluginConfig, wants: Wants) -> Result<Obtained, FetchError> {
+        let reference = &wanted.reference;
+        let stored = self.store.as_ref().filter(|_| reference.is_remote()).and_then(|store| store.get(reference));
+        let known = stored.as_ref().and_then(|(_, tag)| tag.as_ref());
+        match (self.fetcher.fetch(reference, known, wants), stored) {
+            (Ok(Fetched::New(candidate, tag)), _) => {
+                let fresh = reference.is_remote();
+                Ok(Obtained { candidate, tag, fresh })
+            }
+            (Ok(Fetched::Unchanged), Some((candidate, tag))) => Ok(Obtained { candidate, tag, fresh: false }),
+            (Ok(Fetched::Unchanged), None) => Err(FetchError {
+                name: reference.to_string(),
+                why: "it is said to be unchanged, but nothing is known of it".into(),
+            }),
+            (Err(error), Some((candidate, tag))) => {
+                tracing::warn!("{error}; the one of the last time is run");
+                Ok(Obtained { candidate, tag, fresh: false })
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn make(&self, config: &Config, wanted: &PluginConfig, obtained: &Obtained) -> Result<Plugin, SupplyError> {
+        // Pins by name count before anything is compiled, if the name is the
+        // operator's; a plugin's own name is known only then.
+        let named = wanted.name.as_deref().and_then(|name| config.overrides.pins.get(name));
+        let demand = Demand {
+            pin: named.copied().or(wanted.pin),
+            keys: &config.keys,
+            only: wanted.keys.as_ref(),
+            unsigned: config.unsigned,
+        };
+        let verified = Verified::check(obtained.candidate.clone(), demand)?;
+        let opened = plugin::open(&self.runtime, &verified)?;
+        let own_name = opened.description().name.clone();
+        let name = wanted.name.clone().unwrap_or_else(|| own_name.clone());
+        let overrides = &config.overrides;
+        if let Some(pinned) = overrides.pins.get(&name).copied()
+            && pinned != verified.digest()
+        {
+            return Err(TrustError::Pin { name: verified.name().to_owned(), found: verified.digest(), pinned }.into());
+        }
+        let pinned = wanted.pin.is_some() || overrides.pins.contains_key(&name);
+        if matches!(verified.grounds(), Grounds::Signed { .. })
+            && !wanted.allow_rollback
+            && !pinned
+            && let Some(objection) = self.versions.objection(&own_name, &opened.description().version)
+        {
+            return Err(SupplyError::Rollback { name, reference: wanted.reference.to_string(), objection });
+        }
+        let mode = overrides.modes.get(&name).copied().or(wanted.mode).unwrap_or(Mode::Enforce);
+        let on_error = overrides.on_errors.get(&name).copied().or(wanted.on_error);
+        let grants = overrides.grants.get(&name).or(wanted.grants.as_ref()).cloned();
+        let by_origin = if wanted.reference.is_remote() { BTreeSet::new() } else { plugin::Capability::all() };
+        let plugin = opened.configure(Wanted {
+            mode,
+            on_error: on_error.unwrap_or(mode.default_on_error()),
+            limits: wanted.limits,
+            settings: overrides.settings.get(&name).unwrap_or(&wanted.settings).clone(),
+            grants: grants.unwrap_or(by_origin),
+            identity: Identity {
+                own_name,
+                reference: wanted.reference.to_string(),
+                digest: verified.digest(),
+                grounds: verified.grounds().clone(),
+            },
+            name,
+        })?;
+        Ok(plugin)
+    }
+}
+
+/// Which signatures a plugin's keys can check.
+fn wants(config: &Config, plugin: &PluginConfig) -> Wants {
+    let mut wants = Wants::default();
+    if !plugin.reference.is_remote() && plugin.keys.is_none() {
+        return wants;
+    }
+    let counts = |name: &str| plugin.keys.as_ref().is_none_or(|only| only.contains(name));
+    for (_, key) in config.keys.iter().filter(|(name, _)| counts(name)) {
+        match key {
+            PublicKey::Minisign(_) => wants.minisign = true,
+            PublicKey::Ecdsa(_) => wants.ecdsa = true,
+        }
+    }
+    wants
+}
+
+/// A plugin for a tool, which looks at it or replays with it: the operator has
+/// named it, and nothing is enforced.
+///
+/// # Errors
+/// If it cannot be had.
+pub fn for_tool(reference: &PluginRef) -> anyhow::Result<Verified> {
+    let fetcher = Fetcher::new(crate::config::Network::default())?;
+    let Fetched::New(candidate, _) = fetcher.fetch(reference, None, Wants::default())? else {
+        anyhow::bail!("{reference} is said to be unchanged, but nothing is known of it");
+    };
+    let keys = crate::trust::Keys::default();
+    let demand = Demand { pin: None, keys: &keys, only: None, unsigned: Unsigned::Allow };
+    Ok(Verified::check(candidate, demand)?)
+}
+
+/// Reads a manifest. `bootstrap` is what is known before: who may sign it, and
+/// how to reach it.
+///
+/// # Errors
+/// If it cannot be had, may not be trusted, or has mistakes.
+pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) -> anyhow::Result<Config> {
+    anyhow::ensure!(
+        !matches!(reference, PluginRef::Builtin(_) | PluginRef::Oci(_)),
+        "{reference}: a manifest is a file, s3:// or https://"
+    );
+    let fetcher = Fetcher::new(bootstrap.network.clone())?;
+    let by = |minisign| bootstrap.keys.iter().any(|(_, key)| matches!(key, PublicKey::Minisign(_)) == minisign);
+    let wants = Wants { minisign: reference.is_remote() && by(true), ecdsa: reference.is_remote() && by(false) };
+    let Fetched::New(candidate, _) = fetcher.fetch(reference, None, wants)? else {
+        anyhow::bail!("{reference} is said to be unchanged, but nothing is known of it");
+    };
+    let demand = Demand { pin, keys: &bootstrap.keys, only: None, unsigned: bootstrap.unsigned };
+    let verified = Verified::check(candidate, demand)?;
+    let text = std::str::from_utf8(verified.bytes()).with_context(|| format!("{reference} is not UTF-8"))?;
+    let directory = match reference {
+        PluginRef::Path(file) => Some(std::path::absolute(file)?).and_then(|file| file.parent().map(PathBuf::from)),
+        _ => None,
+    };
+    let source = config::Source { origin: verified.name(), text, directory: directory.as_deref() };
+    let mut config = source.read()?;
+    config.network.plain_http.extend(bootstrap.network.plain_http.iter().cloned());
+    Ok(config)
+}

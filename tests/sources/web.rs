@@ -1,0 +1,94 @@
+//! Web servers.
+
+use crate::servers::{Answer, Web};
+use crate::{Workshop, plugin, run};
+
+#[test]
+fn signed_and_pinned() {
+    let (workshop, web) = (Workshop::new(), Web::start());
+    let signature = std::fs::read(workshop.at("plugin.wasm.minisig")).unwrap();
+    web.answer("/plugin.wasm", Answer::Content(std::fs::read(plugin()).unwrap()));
+    let url = web.url("/plugin.wasm");
+    workshop.fails(&run(&url, &[]), "nobody vouches for it");
+    workshop.fails(&run(&url, &workshop.key("mini")), "there is no .minisig file");
+    web.answer("/plugin.wasm.minisig", Answer::Content(signature));
+    workshop.fails(&run(&url, &workshop.key("stranger")), "key stranger");
+    workshop.runs(&mut workshop.host(&run(&url, &workshop.key("mini"))));
+    workshop.runs(&mut workshop.host(&run(&url, &["--unsigned".into(), "allow".into()])));
+    let digest = workshop.ok(&["inspect-plugin", &workshop.path("plugin.wasm"), "--format", "json"]);
+    let digest: serde_json::Value = serde_json::from_str(&digest).unwrap();
+    let pin = |digest: &str| ["--pin".to_owned(), format!("p={digest}")];
+    let named = format!("p={url}");
+    workshop.runs(&mut workshop.host(&run(&named, &pin(digest["sha256"].as_str().unwrap()))));
+    workshop.fails(&run(&named, &pin(&"0".repeat(64))), "is not the pinned plugin");
+}
+
+/// What a server does must not reach the program: the last good plugin runs,
+/// and the operator is told.
+#[test]
+fn servers_that_misbehave() {
+    let (workshop, web) = (Workshop::new(), Web::start());
+    let content = std::fs::read(plugin()).unwrap();
+    let signature = std::fs::read(workshop.at("plugin.wasm.minisig")).unwrap();
+    let url = web.url("/plugin.wasm");
+    let command = run(&url, &workshop.key("mini"));
+    let cases = [
+        (Answer::Status("500 Internal Server Error"), "the server answered 500"),
+        (Answer::Status("404 Not Found"), "the server answered 404"),
+        (Answer::Half(content.clone()), "cannot fetch"),
+        (Answer::Silence, "cannot fetch"),
+        (Answer::Endless, "it is longer than"),
+        (Answer::Redirect("http://192.0.2.1:1/".into()), "cannot fetch"),
+    ];
+    for (answer, said) in &cases {
+        web.answer("/plugin.wasm", answer.clone());
+        workshop.fails(&command, said);
+    }
+    web.answer("/plugin.wasm", Answer::Content(content.clone()));
+    web.answer("/plugin.wasm.minisig", Answer::Content(signature));
+    workshop.runs(&mut workshop.host(&command));
+    // Unchanged, it is not sent again.
+    let before = web.requests().len();
+    workshop.runs(&mut workshop.host(&command));
+    let requests = &web.requests()[before..];
+    assert!(requests.len() == 1 && requests[0].to_lowercase().contains("if-none-match"), "{requests:?}");
+    for (answer, said) in &cases {
+        web.answer("/plugin.wasm", answer.clone());
+        let stderr = workshop.runs(&mut workshop.host(&command));
+        assert!(stderr.contains(said) && stderr.contains("the one of the last time is run"), "{stderr}");
+    }
+    // Other bytes are no failure of the server: nobody has signed them.
+    web.answer("/plugin.wasm", Answer::Content(b"\0asm rubbish".to_vec()));
+    workshop.fails(&command, "is not signed by a trusted key");
+}
+
+#[test]
+fn without_tls_only_by_name() {
+    let workshop = Workshop::new();
+    let url = "http://plugins.example.org/plugin.wasm";
+    let allow = ["--unsigned".to_owned(), "allow".into()];
+    workshop.fails(&run(url, &allow), "without TLS");
+}
+
+/// A manifest names everything, and is trusted like a plugin.
+#[test]
+fn a_manifest_from_the_network() {
+    let (workshop, web) = (Workshop::new(), Web::start());
+    web.answer("/plugin.wasm", Answer::Content(std::fs::read(plugin()).unwrap()));
+    let digest = workshop.ok(&["inspect-plugin", &workshop.path("plugin.wasm"), "--format", "json"]);
+    let digest: serde_json::Value = serde_json::from_str(&digest).unwrap();
+    let manifest =
+        format!("format = 1\n[[plugins]]\nsource = {:?}\nsha256 = {}\n", web.url("/plugin.wasm"), digest["sha256"]);
+    std::fs::write(workshop.at("manifest.toml"), &manifest).unwrap();
+    workshop.ok(&["sign-plugin", &workshop.path("manifest.toml"), "--key", &workshop.path("mini.key")]);
+    let signature = std::fs::read(workshop.at("manifest.toml.minisig")).unwrap();
+    web.answer("/manifest.toml", Answer::Content(manifest.clone().into_bytes()));
+    let command = |key: &str| {
+        let config = ["run".to_owned(), "--config".into(), web.url("/manifest.toml")];
+        [&config[..], &workshop.key(key)[..]].concat()
+    };
+    workshop.fails(&command("mini"), "is not signed by a trusted key");
+    web.answer("/manifest.toml.minisig", Answer::Content(signature));
+    workshop.fails(&command("stranger"), "is not signed by a trusted key");
+    workshop.runs(&mut workshop.host(&command("mini")));
+}
