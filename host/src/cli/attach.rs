@@ -118,13 +118,14 @@ fn user(text: &str) -> anyhow::Result<u32> {
 
 pub(super) fn run(args: &Attach) -> ExitCode {
     let prepared = signals(Role::Guest).and_then(|signals| {
-        let config = args.plugins.config()?;
         let selection = args.targets.selection()?;
         // Left, programs with a filter need a tracer, whatever was chosen.
         let mut options = args.on_host_death.options(args.inject_filter || tracer::holds_any(&selection))?;
-        let dispatcher = args.output.dispatcher(&config, &[])?;
+        let loaded = args.plugins.load()?;
+        let files = args.output.files().chain(args.plugins.files()).chain(loaded.config.files()).collect();
+        let dispatcher = args.output.dispatcher(loaded, &[])?;
         options.inject_filter = args.inject_filter;
-        options.own_files = Some(args.output.files().chain(args.plugins.files()).chain(config.files()).collect());
+        options.own_files = Some(files);
         Ok((signals, selection, options, dispatcher))
     });
     match prepared {

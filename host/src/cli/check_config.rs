@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::plugins::{self, PluginOptions};
+use super::plugins::PluginOptions;
 use super::{Format, fail, print};
 use crate::config::{self, Config, ConfigError};
 use crate::plugin::Plugin;
@@ -41,10 +41,11 @@ pub(super) fn run(args: &CheckConfig) -> ExitCode {
     if args.schema {
         return super::done(print(&format!("{:#}", config::json_schema())));
     }
-    let checked = args.plugins.config().and_then(|config| {
-        let plugins = if args.load { plugins::load(&config)? } else { Vec::new() };
-        Ok((config, plugins))
-    });
+    let checked = if args.load {
+        args.plugins.load().map(|loaded| (loaded.config, loaded.plugins))
+    } else {
+        args.plugins.config().map(|config| (config, Vec::new()))
+    };
     match (checked, args.format) {
         (Ok((config, plugins)), Format::Text) => super::done(print(&told(&config, &plugins))),
         (Ok((config, plugins)), Format::Json) => {

@@ -18,9 +18,9 @@ use crate::config::{Config, PluginConfig, Profile, Unsigned};
 use crate::decode::Arch;
 use crate::event::{Answer, Event};
 use crate::output::Destination;
-use crate::plugin::{self, Cache, Capability, Metering, Mode, OnError, Plugin, Runtime, Wanted};
+use crate::plugin::{self, Cache, Capability, Metering, Mode, OnError, Plugin, Runtime, Successor, Wanted};
 use crate::source::{self, PluginRef, RefError};
-use crate::supply::{self, Supplier};
+use crate::supply::{self, Origin, Supplier};
 use crate::trust::{Digest, Keys};
 
 /// Which plugins run, and how.
@@ -175,14 +175,15 @@ pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
 impl PluginOptions {
     /// What these options and the manifest say together.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
-        let mut config = match &self.config {
-            Some(reference) => supply::manifest(reference, &self.bootstrap()?, self.config_sha256)?,
-            None => self.bootstrap()?,
-        };
-        if self.config.is_some() {
-            self.apply(&mut config)?;
-        }
-        Ok(config)
+        Ok(self.read()?.0)
+    }
+
+    /// The same, with a digest of the manifest.
+    fn read(&self) -> anyhow::Result<(Config, Digest)> {
+        let Some(reference) = &self.config else { return Ok((self.bootstrap()?, Digest::of(b""))) };
+        let (mut config, digest) = supply::manifest(reference, &self.bootstrap()?, self.config_sha256)?;
+        self.apply(&mut config)?;
+        Ok((config, digest))
     }
 
     /// What these options say alone.
@@ -247,10 +248,39 @@ impl NamedRef {
     }
 }
 
-/// Loads and configures all plugins of a configuration.
-pub(super) fn load(config: &Config) -> anyhow::Result<Vec<Plugin>> {
-    let mut supplier = Supplier::new(runtime(Metering::Clock)?, config).context("cannot prepare for plugins")?;
-    Ok(supplier.load(config)?.plugins)
+/// A configuration's plugins, and what can make others.
+pub(super) struct Loaded {
+    pub(super) plugins: Vec<Plugin>,
+    pub(super) config: Config,
+    supplier: Supplier,
+    origin: Origin,
+}
+
+impl PluginOptions {
+    /// Loads and configures all plugins.
+    pub(super) fn load(&self) -> anyhow::Result<Loaded> {
+        let (config, digest) = self.read()?;
+        let mut supplier = Supplier::new(runtime(Metering::Clock)?, &config).context("cannot prepare for plugins")?;
+        let plugins = supplier.load(&config)?.plugins;
+        let file = match &self.config {
+            Some(PluginRef::Path(file)) => Some(file.clone()),
+            _ => None,
+        };
+        let options = self.clone();
+        let origin = Origin { read: Box::new(move || options.read()), file, digest };
+        Ok(Loaded { plugins, config, supplier, origin })
+    }
+}
+
+impl Loaded {
+    /// Replaces the plugins of a dispatcher as new ones appear, if that is
+    /// wanted.
+    pub(super) fn keep_new(self, digests: Vec<Digest>, successor: Successor) -> anyhow::Result<()> {
+        if self.config.every.is_none() {
+            return Ok(());
+        }
+        supply::keep_new(self.supplier, self.origin, self.config, digests, successor).context("cannot start a thread")
+    }
 }
 
 /// A word that the manifest takes, too.

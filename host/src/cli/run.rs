@@ -8,9 +8,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::plugins::{self, PluginOptions};
+use super::plugins::{self, Loaded, PluginOptions};
 use super::{HOST_FAILED, NOT_EXECUTABLE, NOT_FOUND, fail};
-use crate::config::Config;
 use crate::event::ExitStatus;
 use crate::output::{Destination, Output, Sink};
 use crate::plugin::{Dispatcher, Plugin};
@@ -67,9 +66,13 @@ impl OutputOptions {
     }
 
     /// The plugins of a configuration with these outputs.
-    pub(super) fn dispatcher(&self, config: &Config, command: &[OsString]) -> anyhow::Result<Dispatcher> {
-        let alerts = plugins::destinations(self.alerts.as_ref(), config);
-        dispatcher(plugins::load(config)?, Stopping::new(), &alerts, self.record.as_deref(), command)
+    pub(super) fn dispatcher(&self, mut loaded: Loaded, command: &[OsString]) -> anyhow::Result<Dispatcher> {
+        let alerts = plugins::destinations(self.alerts.as_ref(), &loaded.config);
+        let plugins = std::mem::take(&mut loaded.plugins);
+        let digests = plugins.iter().map(|plugin| plugin.identity().digest).collect();
+        let dispatcher = dispatcher(plugins, Stopping::new(), &alerts, self.record.as_deref(), command)?;
+        loaded.keep_new(digests, dispatcher.successor())?;
+        Ok(dispatcher)
     }
 }
 
@@ -104,11 +107,12 @@ impl OnHostDeath {
 
 pub(super) fn run(args: &Run) -> ExitCode {
     let prepared = signals(Role::Wrapper).and_then(|signals| {
-        let config = args.plugins.config()?;
         let on_host_death = args.on_host_death;
         let mut options = on_host_death.options(matches!(on_host_death, OnHostDeath::Continue))?;
-        let dispatcher = args.output.dispatcher(&config, &args.command)?;
-        options.own_files = Some(args.output.files().chain(args.plugins.files()).chain(config.files()).collect());
+        let loaded = args.plugins.load()?;
+        let files = args.output.files().chain(args.plugins.files()).chain(loaded.config.files());
+        options.own_files = Some(files.collect());
+        let dispatcher = args.output.dispatcher(loaded, &args.command)?;
         Ok((signals, options, dispatcher))
     });
     match prepared {

@@ -234,17 +234,21 @@ impl Config {
         })
     }
 
-    /// The files of the operator's that it names.
-    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let plugins = self.plugins.iter().filter_map(|plugin| match &plugin.reference {
+    /// The plugins' files.
+    pub fn plugin_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.plugins.iter().filter_map(|plugin| match &plugin.reference {
             PluginRef::Path(file) => Some(file.clone()),
             _ => None,
-        });
+        })
+    }
+
+    /// The files of the operator's that it names.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let alerts = self.alerts.iter().filter_map(|alerts| match alerts {
             Destination::File(file) => Some(file.clone()),
             _ => None,
         });
-        plugins.chain(alerts).chain(self.state.clone())
+        self.plugin_files().chain(alerts).chain(self.state.clone())
     }
 }
 

@@ -79,7 +79,7 @@ impl Output {
     }
 
     /// Tells what the host itself has to say.
-    fn emit_own(&self, alert: &Alert) {
+    pub fn emit_own(&self, alert: &Alert) {
         self.sinks.iter().for_each(|sink| sink.emit_own(alert));
     }
 

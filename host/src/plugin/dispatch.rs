@@ -8,7 +8,7 @@
 //! It never touches a tracee: it answers the tracer's questions.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::instance::Question;
 use super::observer::Observer;
@@ -17,7 +17,7 @@ use super::{Mode, Plugin};
 use crate::decode::Arch;
 use crate::event::{Action, Answer, Errno, Event, Kind, ProcessEvents};
 use crate::output::{self, Effect, Output};
-use crate::tracer::{Handler, Interest, Notice, Stopping};
+use crate::tracer::{Handler, Interest, Notice, Stopping, Waker};
 
 /// The plugins of a run, and where their answers go.
 #[derive(Debug)]
@@ -27,6 +27,35 @@ pub struct Dispatcher {
     /// Recorded with their results although no plugin may want them.
     recorded: Stopping,
     output: Output,
+    next: Next,
+    waker: Arc<OnceLock<Waker>>,
+}
+
+/// Plugins that are to take over, in the order in which they are asked.
+type Next = Arc<Mutex<Option<Vec<Plugin>>>>;
+
+/// Has other plugins take over in a running [`Dispatcher`].
+#[derive(Clone, Debug)]
+pub struct Successor {
+    next: Next,
+    waker: Arc<OnceLock<Waker>>,
+    output: Output,
+}
+
+impl Successor {
+    /// These plugins judge all that comes after the event at hand; together,
+    /// or not at all.
+    pub fn succeed(&self, plugins: Vec<Plugin>) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(plugins);
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+
+    /// Where to tell of it.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
 }
 
 impl Dispatcher {
@@ -35,7 +64,28 @@ impl Dispatcher {
         let (gate, observe): (Vec<_>, Vec<_>) =
             plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
         let observer = if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone())?) };
-        Ok(Self { gate, observer, recorded, output })
+        Ok(Self { gate, observer, recorded, output, next: Next::default(), waker: Arc::default() })
+    }
+
+    /// A way to replace the plugins.
+    pub fn successor(&self) -> Successor {
+        Successor { next: self.next.clone(), waker: self.waker.clone(), output: self.output.clone() }
+    }
+
+    fn replace(&mut self, plugins: Vec<Plugin>) {
+        let mut heirs = plugins;
+        super::hand_over(std::mem::take(&mut self.gate), &mut heirs);
+        let (gate, observe): (Vec<_>, Vec<_>) =
+            heirs.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
+        self.gate = gate;
+        match &mut self.observer {
+            Some(observer) => observer.replace(observe),
+            None if observe.is_empty() => {}
+            None => match Observer::start(observe, self.output.clone()) {
+                Ok(observer) => self.observer = Some(observer),
+                Err(error) => tracing::error!(%error, "the plugins of the observe lane do not run"),
+            },
+        }
     }
 
     /// Waits until all that was observed is judged and written.
@@ -51,6 +101,15 @@ impl Dispatcher {
 }
 
 impl Handler for Dispatcher {
+    fn begins(&mut self, waker: Waker) {
+        let _first = self.waker.set(waker);
+    }
+
+    fn renew(&mut self) -> bool {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        next.map(|plugins| self.replace(plugins)).is_some()
+    }
+
     fn stopping(&self) -> Stopping {
         let mut stopping = self.recorded.clone();
         for subscription in self.subscriptions() {

@@ -34,7 +34,7 @@ const MAX_METRIC_NAME: usize = 64;
 
 /// What the plugin keeps beyond its own memory: it outlives an instance that
 /// trapped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Kept {
     /// What it may use.
     pub grants: BTreeSet<Capability>,
@@ -46,6 +46,29 @@ pub(super) struct Kept {
     log: LogBudget,
 }
 
+impl Kept {
+    /// Adds what another kept, as far as there is room.
+    pub(super) fn inherit(&mut self, other: Self) {
+        for (key, value) in other.state {
+            let size = key.len() + value.len();
+            if self.used + size <= MAX_STATE && !self.state.contains_key(&key) {
+                self.used += size;
+                self.state.insert(key, value);
+            }
+        }
+        for (name, metric) in other.metrics {
+            let room = self.metrics.len() < MAX_METRICS;
+            match (self.metrics.get_mut(&name), metric) {
+                (Some(Metric::Counter(ours)), Metric::Counter(theirs)) => *ours = ours.saturating_add(theirs),
+                (Some(_), _) => {}
+                (None, metric) if room => drop(self.metrics.insert(name, metric)),
+                (None, _) => {}
+            }
+        }
+        self.log = other.log;
+    }
+}
+
 /// A number of the plugin's own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Metric {
@@ -55,7 +78,7 @@ pub enum Metric {
     Gauge(f64),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct LogBudget {
     since: Option<Instant>,
     written: u32,

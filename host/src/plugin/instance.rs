@@ -128,6 +128,10 @@ impl Instance {
         self.store.data_mut().limiter = Limiter::new(bytes);
     }
 
+    pub(super) fn kept_mut(&mut self) -> &mut Kept {
+        &mut self.store.data_mut().kept
+    }
+
     pub(super) fn kept(&self) -> &Kept {
         &self.store.data().kept
     }

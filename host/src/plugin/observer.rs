@@ -16,10 +16,20 @@ use crate::output::Output;
 /// Events that wait.
 const QUEUE: usize = 8192;
 
+/// What the thread is given.
+#[derive(Debug)]
+enum Item {
+    Event(Arc<Event>),
+    /// These take over.
+    Plugins(Vec<Plugin>),
+}
+
 #[derive(Debug)]
 pub(super) struct Observer {
     subscriptions: Vec<Subscription>,
-    queue: SyncSender<Arc<Event>>,
+    queue: SyncSender<Item>,
+    /// Plugins that could not be queued yet, because the queue is full.
+    next: Option<Vec<Plugin>>,
     thread: JoinHandle<()>,
     /// Since the queue was last seen with room; and in all.
     dropped: u64,
@@ -29,19 +39,44 @@ pub(super) struct Observer {
 
 impl Observer {
     pub(super) fn start(mut plugins: Vec<Plugin>, output: Output) -> io::Result<Self> {
-        let subscriptions = plugins.iter().map(|plugin| plugin.subscription.clone()).collect();
-        let (queue, events) = sync_channel::<Arc<Event>>(QUEUE);
+        let subscriptions = subscriptions(&plugins);
+        let (queue, items) = sync_channel::<Item>(QUEUE);
         let of_thread = output.clone();
         let thread = thread::Builder::new().name("observer".into()).spawn(move || {
-            for event in events {
-                ask_all(&mut plugins, &event, &of_thread);
+            for item in items {
+                match item {
+                    Item::Event(event) => drop(ask_all(&mut plugins, &event, &of_thread)),
+                    Item::Plugins(mut heirs) => {
+                        super::hand_over(std::mem::take(&mut plugins), &mut heirs);
+                        plugins = heirs;
+                    }
+                }
             }
         })?;
-        Ok(Self { subscriptions, queue, thread, dropped: 0, dropped_in_all: 0, output })
+        Ok(Self { subscriptions, queue, next: None, thread, dropped: 0, dropped_in_all: 0, output })
     }
 
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
         self.subscriptions.iter()
+    }
+
+    /// These plugins get every event that comes from now on, and those before
+    /// get what was queued.
+    pub(super) fn replace(&mut self, plugins: Vec<Plugin>) {
+        self.subscriptions = subscriptions(&plugins);
+        self.next = Some(plugins);
+        self.hand_over();
+    }
+
+    /// Queues plugins that wait. Whether none waits any more.
+    fn hand_over(&mut self) -> bool {
+        let Some(plugins) = self.next.take() else { return true };
+        match self.queue.try_send(Item::Plugins(plugins)) {
+            Err(TrySendError::Full(Item::Plugins(plugins))) => self.next = Some(plugins),
+            // Or the thread has ended, which is told at the end.
+            _ => {}
+        }
+        self.next.is_none()
     }
 
     /// Queues a captured event if a plugin wants it.
@@ -49,7 +84,11 @@ impl Observer {
         if !self.subscriptions.iter().any(|subscription| subscription.wants(&event)) {
             return;
         }
-        match self.queue.try_send(event) {
+        if !self.hand_over() {
+            self.dropped += 1;
+            return;
+        }
+        match self.queue.try_send(Item::Event(event)) {
             Ok(()) if self.dropped > 0 => {
                 self.output.tell_dropped(self.dropped);
                 self.dropped_in_all += std::mem::take(&mut self.dropped);
@@ -70,4 +109,8 @@ impl Observer {
         }
         self.dropped_in_all + self.dropped
     }
+}
+
+fn subscriptions(plugins: &[Plugin]) -> Vec<Subscription> {
+    plugins.iter().map(|plugin| plugin.subscription.clone()).collect()
 }

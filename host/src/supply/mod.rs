@@ -5,6 +5,7 @@
 //! may wait for the network and for the compiler. It never touches the set
 //! that is in use.
 
+mod reload;
 mod store;
 mod versions;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+pub use self::reload::{Origin, start as keep_new};
 use self::store::Store;
 use self::versions::Versions;
 use crate::config::{self, Config, PluginConfig, Unsigned};
@@ -27,8 +29,8 @@ use crate::trust::{Candidate, Demand, Digest, Grounds, PublicKey, TrustError, Ve
 pub struct Set {
     /// In the order in which they are asked.
     pub plugins: Vec<Plugin>,
-    /// What the sources called their versions.
-    tags: Vec<Option<Tag>>,
+    /// Where they were found.
+    obtained: Vec<Obtained>,
 }
 
 /// A set that cannot be used.
@@ -76,6 +78,7 @@ pub struct Supplier {
 }
 
 /// Bytes with where they were found.
+#[derive(Debug)]
 struct Obtained {
     candidate: Candidate,
     tag: Option<Tag>,
@@ -89,7 +92,7 @@ impl Supplier {
     /// # Errors
     /// If the state directory is of no use, or the kernel refuses.
     pub fn new(runtime: Arc<Runtime>, config: &Config) -> io::Result<Self> {
-        let remote = config.plugins.iter().any(|plugin| plugin.reference.is_remote());
+        let remote = config.every.is_some() || config.plugins.iter().any(|plugin| plugin.reference.is_remote());
         let store = if remote { Store::of_user() } else { None };
         let fetcher = Fetcher::new(config.network.clone())?;
         Ok(Self { runtime, fetcher, store, versions: Versions::of(config.state.as_deref())? })
@@ -100,34 +103,49 @@ impl Supplier {
     /// # Errors
     /// If any of its plugins cannot be run. Then none is.
     pub fn load(&mut self, config: &Config) -> Result<Set, SupplyError> {
-        let mut set = Set { plugins: Vec::new(), tags: Vec::new() };
-        for wanted in &config.plugins {
-            let obtained = self.obtain(wanted, wants(config, wanted))?;
-            let plugin = self.make(config, wanted, &obtained)?;
-            if set.plugins.iter().any(|other| other.name() == plugin.name()) {
+        let set = self.assemble(config, self.obtain_all(config, true)?)?;
+        self.accept(config, &set);
+        Ok(set)
+    }
+
+    /// The bytes of all plugins. With `stored` those of the last time will do
+    /// where a source has nothing to give.
+    fn obtain_all(&self, config: &Config, stored: bool) -> Result<Vec<Obtained>, FetchError> {
+        config.plugins.iter().map(|wanted| self.obtain(wanted, wants(config, wanted), stored)).collect()
+    }
+
+    fn assemble(&self, config: &Config, obtained: Vec<Obtained>) -> Result<Set, SupplyError> {
+        let mut plugins: Vec<Plugin> = Vec::new();
+        for (wanted, obtained) in config.plugins.iter().zip(&obtained) {
+            let plugin = self.make(config, wanted, obtained)?;
+            if plugins.iter().any(|other| other.name() == plugin.name()) {
                 return Err(SupplyError::SameName(plugin.name().to_owned()));
             }
-            if obtained.fresh
-                && let Some(store) = &self.store
-            {
+            plugins.push(plugin);
+        }
+        let names: BTreeSet<&str> = plugins.iter().map(Plugin::name).collect();
+        if let Some(name) = config.overrides.unused(&names) {
+            let plugins = plugins.iter().map(|plugin| plugin.name().to_owned()).collect();
+            return Err(SupplyError::UnknownName { name: name.to_owned(), plugins });
+        }
+        Ok(Set { plugins, obtained })
+    }
+
+    /// A set is about to run: it is what a restart may fall back to, and
+    /// nothing older.
+    fn accept(&mut self, config: &Config, set: &Set) {
+        if let Some(store) = &self.store {
+            for (wanted, obtained) in config.plugins.iter().zip(&set.obtained).filter(|(_, obtained)| obtained.fresh) {
                 store.put(&wanted.reference, &obtained.candidate, obtained.tag.as_ref());
             }
-            set.plugins.push(plugin);
-            set.tags.push(obtained.tag);
-        }
-        let names: BTreeSet<&str> = set.plugins.iter().map(Plugin::name).collect();
-        if let Some(name) = config.overrides.unused(&names) {
-            let plugins = set.plugins.iter().map(|plugin| plugin.name().to_owned()).collect();
-            return Err(SupplyError::UnknownName { name: name.to_owned(), plugins });
         }
         let signed = set.plugins.iter().filter(|plugin| matches!(plugin.identity().grounds, Grounds::Signed { .. }));
         self.versions.run(signed.map(|plugin| (plugin.identity().own_name.as_str(), plugin.version())));
-        Ok(set)
     }
 
     /// A plugin's bytes: from its source, or, if that has nothing newer or
     /// nothing at all now, those of the last time.
-    fn obtain(&self, wanted: &PluginConfig, wants: Wants) -> Result<Obtained, FetchError> {
+    fn obtain(&self, wanted: &PluginConfig, wants: Wants, fall_back: bool) -> Result<Obtained, FetchError> {
         let reference = &wanted.reference;
         let stored = self.store.as_ref().filter(|_| reference.is_remote()).and_then(|store| store.get(reference));
         let known = stored.as_ref().and_then(|(_, tag)| tag.as_ref());
@@ -141,11 +159,11 @@ impl Supplier {
                 name: reference.to_string(),
                 why: "it is said to be unchanged, but nothing is known of it".into(),
             }),
-            (Err(error), Some((candidate, tag))) => {
+            (Err(error), Some((candidate, tag))) if fall_back => {
                 tracing::warn!("{error}; the one of the last time is run");
                 Ok(Obtained { candidate, tag, fresh: false })
             }
-            (Err(error), None) => Err(error),
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -230,12 +248,12 @@ pub fn for_tool(reference: &PluginRef) -> anyhow::Result<Verified> {
     Ok(Verified::check(candidate, demand)?)
 }
 
-/// Reads a manifest. `bootstrap` is what is known before: who may sign it, and
+/// Reads a manifest; its digest. `bootstrap` is what is known before: who may sign it, and
 /// how to reach it.
 ///
 /// # Errors
 /// If it cannot be had, may not be trusted, or has mistakes.
-pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) -> anyhow::Result<Config> {
+pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) -> anyhow::Result<(Config, Digest)> {
     anyhow::ensure!(
         !matches!(reference, PluginRef::Builtin(_) | PluginRef::Oci(_)),
         "{reference}: a manifest is a file, s3:// or https://"
@@ -256,5 +274,5 @@ pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) 
     let source = config::Source { origin: verified.name(), text, directory: directory.as_deref() };
     let mut config = source.read()?;
     config.network.plain_http.extend(bootstrap.network.plain_http.iter().cloned());
-    Ok(config)
+    Ok((config, verified.digest()))
 }

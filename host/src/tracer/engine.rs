@@ -10,6 +10,7 @@ mod calls;
 mod passing;
 mod programs;
 mod protection;
+mod renewing;
 mod turns;
 
 pub(super) use passing::stand_by;
@@ -21,11 +22,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::renewing::Wishes;
 use self::turns::{Turns, Waiting};
 use libc::{c_int, pid_t};
 
 use super::clock::Clock;
-use super::guard::{self, Echoes, Own};
+use super::guard::{Echoes, Own};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
@@ -36,8 +38,7 @@ use super::signals::Role;
 use super::space::{Shared, Space};
 use super::stop::{Moment, Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
-use super::{Handler, Signals, procfs, scan, signals, sys, traits};
-use super::{filter, filters};
+use super::{Handler, Signals, Stopping, Waker, filter, procfs, scan, signals, sys};
 use crate::decode::{Arch, Memory as _};
 use crate::event::{Event, ExitStatus, Kind, Process, ProcessEvent, ProcessEvents};
 
@@ -204,6 +205,10 @@ struct Engine<'h> {
     options: c_int,
     /// Our filter.
     filter: Vec<libc::sock_filter>,
+    /// What it shows.
+    shown: Stopping,
+    /// It is not the first: tasks may have another.
+    widened: bool,
     /// Processes in which it is to be installed.
     to_filter: HashSet<pid_t>,
     inject: bool,
@@ -254,16 +259,11 @@ struct Engine<'h> {
 
 impl<'h> Engine<'h> {
     fn new(handler: &'h mut dyn Handler, options: Options, taken: &[c_int], inbox: Arc<Inbox>) -> io::Result<Self> {
-        let processes = handler.processes();
-        let mut stopping = handler.stopping();
-        let binding = handler.binding();
         let own = options.own_files.map(|files| Own::new(&files, taken));
-        for guarded in own.as_ref().map(guard::stopping).into_iter().chain(binding.then(filters::stopping)) {
-            for (nr, predicate) in guarded {
-                stopping.entry(nr).or_default().or_all(&predicate);
-            }
-        }
-        traits::add_own_stops(&mut stopping, binding, processes);
+        handler.begins(Waker(inbox.clone()));
+        // What came before nobody was woken for.
+        let _changed = handler.renew();
+        let Wishes { stopping, binding, processes } = Wishes::of(handler, own.as_ref());
         let exits = if processes.exits { libc::PTRACE_O_TRACEEXIT } else { 0 };
         let death = if options.on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
         Ok(Self {
@@ -273,6 +273,8 @@ impl<'h> Engine<'h> {
             inbox,
             options: OPTIONS | exits | death,
             filter: filter::compile(&stopping),
+            shown: stopping,
+            widened: false,
             to_filter: HashSet::new(),
             inject: options.inject_filter,
             guardian: options.guardian,
@@ -366,6 +368,7 @@ impl<'h> Engine<'h> {
                 Message::Overdue(number) => self.overdue(number),
                 Message::Unclaimed => self.unclaimed(),
                 Message::Late => self.late(),
+                Message::Renew => self.renew(),
             }
         }
     }
@@ -418,7 +421,7 @@ impl<'h> Engine<'h> {
 
     /// The task; one of which nobody has told if it is not known.
     fn task(&mut self, tid: pid_t) -> &mut Task {
-        let launched = self.root.is_some() || self.passing;
+        let launched = (self.root.is_some() && !self.widened) || self.passing;
         self.tasks.entry(tid).or_insert_with(|| {
             let mut task = Task::new(procfs::thread_group(tid));
             task.filtered = launched;

@@ -92,6 +92,12 @@ impl Predicate {
         }
     }
 
+    /// Whether it holds wherever another does, as far as can be told without
+    /// trying.
+    fn covers(&self, other: &Self) -> bool {
+        self.is_always() || other.0.iter().all(|all_of| self.0.contains(all_of))
+    }
+
     /// Whether it holds for every call.
     pub fn is_always(&self) -> bool {
         self.0.iter().any(Vec::is_empty)
@@ -105,6 +111,11 @@ impl Predicate {
 
 /// The calls that stop, by number of the native architecture.
 pub type Stopping = BTreeMap<u32, Predicate>;
+
+/// Whether whatever stops for `other` stops for `stopping`, too.
+pub(super) fn covers(stopping: &Stopping, other: &Stopping) -> bool {
+    other.iter().all(|(nr, wanted)| stopping.get(nr).is_some_and(|predicate| predicate.covers(wanted)))
+}
 
 /// What our filters say with each stop (`SECCOMP_RET_DATA`): a value that
 /// nobody else would choose, so that a program's own filter that asks for a

@@ -23,6 +23,8 @@ pub(super) enum Message {
     Overdue(u64),
     /// Newborn tasks may have waited in vain.
     Unclaimed,
+    /// The handler may have changed.
+    Renew,
     /// First threads have not stopped when all are to be let go.
     Late,
 }

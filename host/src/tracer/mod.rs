@@ -64,8 +64,31 @@ pub use signals::{Role, Signals};
 use crate::decode::Arch;
 use crate::event::{Errno, Event, ProcessEvents};
 
+/// Has the tracer ask its handler whether it has changed.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<inbox::Inbox>);
+
+impl Waker {
+    /// [`Handler::renew`] will have been asked for when this returns, or soon
+    /// after.
+    pub fn wake(&self) {
+        self.0.post(inbox::Message::Renew);
+    }
+}
+
 /// Who is told of events, and decides.
 pub trait Handler {
+    /// Tracing begins.
+    fn begins(&mut self, waker: Waker) {
+        drop(waker);
+    }
+
+    /// Asked between two events after [`Waker::wake`]: whether anything is
+    /// different now of what [`Handler`] is asked once.
+    fn renew(&mut self) -> bool {
+        false
+    }
+
     /// The calls that shall stop.
     fn stopping(&self) -> Stopping;
 
