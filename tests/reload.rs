@@ -108,6 +108,7 @@ fn write(path: &Path, text: &str) {
 
 /// A manifest that closes one file.
 fn closing(path: &Path) -> String {
+    let path = path.display().to_string();
     format!(
         "format = 1\nreload = {{ every-s = 1 }}\n[[plugins]]\nsource = \"builtin:sensitive-files\"\n\
          settings = {{ paths = [{path:?}] }}\n"

@@ -7,7 +7,7 @@
 //! * [`decode`] makes an [`event`] of its registers and memory,
 //! * [`plugin`] asks the plugins and makes one decision, which the tracer
 //!   carries out,
-//! * [`output`] tells people, [`recording`] keeps it for a replay.
+//! * [`output`] tells people, [`sight`] shows what goes on, [`recording`] keeps it for a replay.
 //!
 //! [`config`] is what the operator wants, [`source`] finds plugins, [`trust`]
 //! says which may run, [`supply`] makes sets of them. [`doctor`] tells what an environment allows,
@@ -30,6 +30,8 @@ pub mod supply;
 pub mod plugin;
 
 pub mod output;
+
+pub mod sight;
 
 pub mod recording;
 

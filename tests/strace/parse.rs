@@ -161,7 +161,7 @@ pub fn unquote(text: &str) -> Option<Vec<u8>> {
             at += 1;
             continue;
         }
-        let digits = inner[at + 1..].iter().take(3).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
+        let digits = inner[at + 1..].iter().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
         if digits > 0 {
             let octal =
                 inner[at + 1..=at + digits].iter().fold(0u32, |number, digit| number * 8 + u32::from(digit - b'0'));

@@ -16,6 +16,7 @@ mod plugins;
 mod record;
 mod registry;
 mod run;
+mod status;
 pub mod test_plugin;
 
 use std::io::Write as _;
@@ -76,6 +77,7 @@ enum Command {
     PushPlugin(registry::PushPlugin),
     PullPlugin(registry::PullPlugin),
     CheckConfig(check_config::CheckConfig),
+    Status(status::Status),
     Doctor(doctor::Doctor),
 }
 
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::PushPlugin(args) => done(registry::push(&args)),
         Command::PullPlugin(args) => done(registry::pull(&args)),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -14,11 +15,12 @@ use clap::Args;
 
 use super::network::NetworkOptions;
 use super::test_plugin::{self, Judge, TestPlugin};
-use crate::config::{Config, PluginConfig, Profile, Unsigned};
+use crate::config::{self, Config, PluginConfig, Profile, Unsigned};
 use crate::decode::Arch;
 use crate::event::{Answer, Event};
 use crate::output::Destination;
 use crate::plugin::{self, Cache, Capability, Metering, Mode, OnError, Plugin, Runtime, Successor, Wanted};
+use crate::sight::{self, Sight};
 use crate::source::{self, PluginRef, RefError};
 use crate::supply::{self, Origin, Supplier};
 use crate::trust::{Digest, Keys};
@@ -98,6 +100,15 @@ pub(super) struct PluginOptions {
     /// ones of signed plugins are refused
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
+
+    /// Socket to make, on which `host status` finds this host
+    #[arg(long, value_name = "PATH")]
+    status_socket: Option<PathBuf>,
+
+    /// Loopback address and port to serve Prometheus (/metrics) and health
+    /// checks (/healthz, /readyz) on
+    #[arg(long, value_name = "ADDRESS", value_parser = config::loopback)]
+    metrics: Option<SocketAddr>,
 }
 
 /// Whom to trust.
@@ -216,6 +227,8 @@ impl PluginOptions {
         self.network.apply(&mut config.network)?;
         config.unsigned = self.unsigned.unwrap_or(config.unsigned);
         config.every = self.reload.map(|seconds| Duration::from_secs(seconds.into())).or(config.every);
+        config.socket = self.status_socket.clone().or(config.socket.take());
+        config.metrics = self.metrics.or(config.metrics);
         config.state = self.state.clone().or(config.state.take());
         Ok(())
     }
@@ -273,6 +286,19 @@ impl PluginOptions {
 }
 
 impl Loaded {
+    /// Lets others see what goes on, as far as that is wanted.
+    pub(super) fn show(&self, sight: &Sight) -> anyhow::Result<()> {
+        if let Some(path) = &self.config.socket {
+            let served = sight::serve_socket(path, sight.clone());
+            served.with_context(|| format!("cannot listen on the status socket {}", path.display()))?;
+        }
+        if let Some(address) = self.config.metrics {
+            let served = sight::serve_http(address, sight.clone());
+            served.with_context(|| format!("cannot serve metrics on {address}"))?;
+        }
+        Ok(())
+    }
+
     /// Replaces the plugins of a dispatcher as new ones appear, if that is
     /// wanted.
     pub(super) fn keep_new(self, digests: Vec<Digest>, successor: Successor) -> anyhow::Result<()> {

@@ -71,6 +71,7 @@ impl OutputOptions {
         let plugins = std::mem::take(&mut loaded.plugins);
         let digests = plugins.iter().map(|plugin| plugin.identity().digest).collect();
         let dispatcher = dispatcher(plugins, Stopping::new(), &alerts, self.record.as_deref(), command)?;
+        loaded.show(&dispatcher.sight())?;
         loaded.keep_new(digests, dispatcher.successor())?;
         Ok(dispatcher)
     }

@@ -50,6 +50,10 @@ pub struct Manifest {
     /// A directory of the host's own, mode 0700, in which it notes the versions
     /// that were run. Left out: an older one is refused only within a run.
     pub state: Option<PathBuf>,
+
+    /// How to look into a running host.
+    #[serde(default)]
+    pub status: Status,
 }
 
 /// Which embedded plugins run.
@@ -207,4 +211,15 @@ pub struct Registry {
     pub username: String,
     /// File that holds the password, and perhaps a newline.
     pub password_file: PathBuf,
+}
+
+/// How to look into a running host.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Status {
+    /// Path of a socket for `host status`.
+    pub socket: Option<PathBuf>,
+    /// Loopback address and port for Prometheus and health checks, such as
+    /// "127.0.0.1:9464".
+    pub metrics: Option<String>,
 }

@@ -11,6 +11,7 @@ mod place;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,6 +48,10 @@ pub struct Config {
     pub network: Network,
     /// Where the host notes which versions were run.
     pub state: Option<PathBuf>,
+    /// Socket of `host status`.
+    pub socket: Option<PathBuf>,
+    /// Address for Prometheus and health checks.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// One plugin.
@@ -188,6 +193,8 @@ impl Config {
             every: None,
             network: Network::default(),
             state: None,
+            socket: None,
+            metrics: None,
         }
     }
 
@@ -199,6 +206,13 @@ impl Config {
                 issues.push(Issue::at(format!("/trust/keys/{}", escaped(name)), error.to_string()));
             }
         }
+        let metrics = manifest.status.metrics.as_deref().and_then(|text| match loopback(text) {
+            Ok(address) => Some(address),
+            Err(message) => {
+                issues.push(Issue::at("/status/metrics", message));
+                None
+            }
+        });
         let reader = Reader { manifest: &manifest, directory, keys: &keys };
         let mut plugins: Vec<PluginConfig> = Vec::new();
         for (index, entry) in manifest.plugins.iter().enumerate() {
@@ -231,6 +245,8 @@ impl Config {
             every: manifest.reload.map(|reload| Duration::from_secs(reload.every_s.into())),
             network: manifest.network,
             state: manifest.state.map(|path| from(directory, path)),
+            socket: manifest.status.socket.map(|path| from(directory, path)),
+            metrics,
         })
     }
 
@@ -248,7 +264,7 @@ impl Config {
             Destination::File(file) => Some(file.clone()),
             _ => None,
         });
-        self.plugin_files().chain(alerts).chain(self.state.clone())
+        self.plugin_files().chain(alerts).chain(self.state.clone()).chain(self.socket.clone())
     }
 }
 
@@ -358,6 +374,17 @@ fn destination(text: &str, directory: Option<&Path>) -> Destination {
         Ok(Destination::File(file)) => Destination::File(from(directory, file)),
         Ok(other) => other,
         Err(never) => match never {},
+    }
+}
+
+/// An address that only this machine (or its network namespace) reaches.
+pub fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| format!("{text:?} is no address with a port, such as 127.0.0.1:9464"))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!("{text} can be reached from outside; give a loopback address, such as 127.0.0.1:9464"))
     }
 }
 

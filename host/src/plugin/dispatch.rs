@@ -8,6 +8,7 @@
 //! It never touches a tracee: it answers the tracer's questions.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::instance::Question;
@@ -17,6 +18,7 @@ use super::{Mode, Plugin};
 use crate::decode::Arch;
 use crate::event::{Action, Answer, Errno, Event, Kind, ProcessEvents};
 use crate::output::{self, Effect, Output};
+use crate::sight::Sight;
 use crate::tracer::{Handler, Interest, Notice, Stopping, Waker};
 
 /// The plugins of a run, and where their answers go.
@@ -29,6 +31,7 @@ pub struct Dispatcher {
     output: Output,
     next: Next,
     waker: Arc<OnceLock<Waker>>,
+    sight: Sight,
 }
 
 /// Plugins that are to take over, in the order in which they are asked.
@@ -40,6 +43,7 @@ pub struct Successor {
     next: Next,
     waker: Arc<OnceLock<Waker>>,
     output: Output,
+    sight: Sight,
 }
 
 impl Successor {
@@ -52,6 +56,11 @@ impl Successor {
         }
     }
 
+    /// Where to show it.
+    pub fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
     /// Where to tell of it.
     pub fn output(&self) -> &Output {
         &self.output
@@ -61,27 +70,41 @@ impl Successor {
 impl Dispatcher {
     /// Takes the plugins in the order in which they are to be asked.
     pub fn new(plugins: Vec<Plugin>, recorded: Stopping, output: Output) -> io::Result<Self> {
+        let sight = Sight::default();
+        sight.show(plugins.iter());
         let (gate, observe): (Vec<_>, Vec<_>) =
             plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
-        let observer = if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone())?) };
-        Ok(Self { gate, observer, recorded, output, next: Next::default(), waker: Arc::default() })
+        let observer =
+            if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone(), sight.clone())?) };
+        Ok(Self { gate, observer, recorded, output, next: Next::default(), waker: Arc::default(), sight })
     }
 
     /// A way to replace the plugins.
     pub fn successor(&self) -> Successor {
-        Successor { next: self.next.clone(), waker: self.waker.clone(), output: self.output.clone() }
+        Successor {
+            next: self.next.clone(),
+            waker: self.waker.clone(),
+            output: self.output.clone(),
+            sight: self.sight.clone(),
+        }
+    }
+
+    /// What can be seen of it.
+    pub fn sight(&self) -> Sight {
+        self.sight.clone()
     }
 
     fn replace(&mut self, plugins: Vec<Plugin>) {
         let mut heirs = plugins;
         super::hand_over(std::mem::take(&mut self.gate), &mut heirs);
+        self.sight.show(heirs.iter());
         let (gate, observe): (Vec<_>, Vec<_>) =
             heirs.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
         self.gate = gate;
         match &mut self.observer {
             Some(observer) => observer.replace(observe),
             None if observe.is_empty() => {}
-            None => match Observer::start(observe, self.output.clone()) {
+            None => match Observer::start(observe, self.output.clone(), self.sight.clone()) {
                 Ok(observer) => self.observer = Some(observer),
                 Err(error) => tracing::error!(%error, "the plugins of the observe lane do not run"),
             },
@@ -102,6 +125,7 @@ impl Dispatcher {
 
 impl Handler for Dispatcher {
     fn begins(&mut self, waker: Waker) {
+        self.sight.begins(waker.clone());
         let _first = self.waker.set(waker);
     }
 
@@ -171,8 +195,13 @@ pub(super) fn ask_all(plugins: &mut [Plugin], event: &Arc<Event>, output: &Outpu
             continue;
         }
         let effect = effect(plugin, event, &answer);
-        if let Effect::Denied(errno) = effect {
-            denied.get_or_insert(errno);
+        match effect {
+            Effect::Denied(errno) => {
+                plugin.stats.denied.fetch_add(1, Ordering::Relaxed);
+                denied.get_or_insert(errno);
+            }
+            Effect::WouldDeny(_) => drop(plugin.stats.would_deny.fetch_add(1, Ordering::Relaxed)),
+            Effect::Allowed => {}
         }
         output.tell(event, &plugin.name, plugin.mode, &answer, effect);
     }

@@ -5,7 +5,7 @@
 //! a plugin's answers are a function of its events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Resource;
@@ -42,7 +42,7 @@ pub(super) struct Kept {
     /// Bytes of all keys and values.
     used: usize,
     /// Counters and gauges by name.
-    pub metrics: BTreeMap<String, Metric>,
+    pub metrics: Metrics,
     log: LogBudget,
 }
 
@@ -56,18 +56,21 @@ impl Kept {
                 self.state.insert(key, value);
             }
         }
-        for (name, metric) in other.metrics {
-            let room = self.metrics.len() < MAX_METRICS;
-            match (self.metrics.get_mut(&name), metric) {
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, metric) in std::mem::take(&mut *other.metrics.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let room = metrics.len() < MAX_METRICS;
+            match (metrics.get_mut(&name), metric) {
                 (Some(Metric::Counter(ours)), Metric::Counter(theirs)) => *ours = ours.saturating_add(theirs),
-                (Some(_), _) => {}
-                (None, metric) if room => drop(self.metrics.insert(name, metric)),
-                (None, _) => {}
+                (None, metric) if room => drop(metrics.insert(name, metric)),
+                _ => {}
             }
         }
         self.log = other.log;
     }
 }
+
+/// Numbers by name; read by others while the plugin runs.
+pub(super) type Metrics = Arc<Mutex<BTreeMap<String, Metric>>>;
 
 /// A number of the plugin's own.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -244,28 +247,29 @@ impl state::Host for Context {
 
 impl metrics::Host for Context {
     fn add(&mut self, name: String, amount: u64) {
-        match self.metric(&name, Metric::Counter(0)) {
-            Some(Metric::Counter(value)) => *value = value.saturating_add(amount),
-            Some(gauge) => *gauge = Metric::Counter(amount),
-            None => {}
-        }
+        self.change(&name, |old| match old {
+            Some(Metric::Counter(value)) => Metric::Counter(value.saturating_add(amount)),
+            _ => Metric::Counter(amount),
+        });
     }
 
     fn set(&mut self, name: String, value: f64) {
-        if let Some(metric) = self.metric(&name, Metric::Gauge(value)) {
-            *metric = Metric::Gauge(value);
-        }
+        self.change(&name, |_| Metric::Gauge(value));
     }
 }
 
 impl Context {
-    fn metric(&mut self, name: &str, initial: Metric) -> Option<&mut Metric> {
+    /// Changes a number; new names only as long as there is room.
+    fn change(&self, name: &str, change: impl FnOnce(Option<Metric>) -> Metric) {
         let valid = !name.is_empty()
             && name.len() <= MAX_METRIC_NAME
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let metrics = &mut self.kept.metrics;
-        let room = metrics.len() < MAX_METRICS || metrics.contains_key(name);
-        (valid && room).then(|| metrics.entry(name.to_owned()).or_insert(initial))
+        let mut metrics = self.kept.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metric) = metrics.get_mut(name) {
+            *metric = change(Some(*metric));
+        } else if valid && metrics.len() < MAX_METRICS {
+            metrics.insert(name.to_owned(), change(None));
+        }
     }
 }
 
@@ -303,7 +307,8 @@ mod tests {
         }
         metrics::Host::add(&mut context, "m0".into(), 3);
         metrics::Host::add(&mut context, "no spaces".into(), 3);
-        assert_eq!(context.kept.metrics.len(), MAX_METRICS);
-        assert_eq!(context.kept.metrics["m0"], Metric::Counter(5));
+        let metrics = context.kept.metrics.lock().expect("no other thread");
+        assert_eq!(metrics.len(), MAX_METRICS);
+        assert_eq!(metrics["m0"], Metric::Counter(5));
     }
 }

@@ -194,7 +194,10 @@ impl Opened {
         }
         self.instance.rename(&wanted.name);
         self.instance.limit_memory(wanted.limits.memory);
+        let shown = self.instance.kept().metrics.clone();
         Ok(Plugin {
+            shown,
+            stats: Arc::default(),
             name: wanted.name,
             version: self.description.version,
             identity: wanted.identity,

@@ -27,7 +27,9 @@ mod wit;
 
 mod runtime;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use cache::Cache;
@@ -41,6 +43,7 @@ pub use wit::types::Description;
 
 use crate::decode::{self, Arch, Memory};
 use crate::event::{Action, Alert, Answer, Errno, Event, Kind, Process, Severity};
+use crate::sight::Stats;
 use imports::{Context, Kept};
 use instance::{Fault, Hooks, Instance, Question};
 
@@ -139,6 +142,9 @@ pub struct Plugin {
     /// What outlives instances; in the store while there is one.
     kept: Kept,
     suspension: Suspension,
+    stats: Arc<Stats>,
+    /// Its metrics, which are in what it keeps.
+    shown: imports::Metrics,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -209,10 +215,14 @@ impl Plugin {
         &self.subscription
     }
 
-    /// Its counters and gauges.
-    pub fn metrics(&self) -> impl Iterator<Item = (&str, Metric)> {
-        let kept = self.instance.as_ref().map_or(&self.kept, Instance::kept);
-        kept.metrics.iter().map(|(name, metric)| (name.as_str(), *metric))
+    /// What it has done; counted on while it runs.
+    pub fn stats(&self) -> Arc<Stats> {
+        self.stats.clone()
+    }
+
+    /// Its counters and gauges, as they are whenever somebody looks.
+    pub fn metrics(&self) -> Arc<Mutex<BTreeMap<String, Metric>>> {
+        self.shown.clone()
     }
 
     /// Takes over what another kept: it goes on where that one stops. What it
@@ -237,6 +247,7 @@ impl Plugin {
     pub fn try_out(&mut self) -> Result<(), String> {
         let Some(instance) = &mut self.instance else { return Err("it has no instance".into()) };
         let kept = instance.kept().clone();
+        let metrics = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let calls: Vec<u32> =
             (0..HIGHEST_TRIED).filter(|nr| self.subscription.may_want(Arch::NATIVE, *nr, false)).collect();
         for nr in calls {
@@ -250,6 +261,7 @@ impl Plugin {
             }
         }
         *instance.kept_mut() = kept;
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = metrics;
         if let Some(instance) = self.instance.take() {
             self.kept = instance.into_kept();
         }
@@ -262,6 +274,21 @@ impl Plugin {
     }
 
     fn answer(&mut self, question: &Question<'_>) -> Answer {
+        let since = Instant::now();
+        let answer = self.try_answer(question);
+        self.stats.latency.record(since.elapsed());
+        let count = |counter: &AtomicU64, amount: u64| {
+            if amount > 0 {
+                counter.fetch_add(amount, Ordering::Relaxed);
+            }
+        };
+        count(&self.stats.calls, 1);
+        count(&self.stats.alerts, answer.alerts.len() as u64);
+        count(&self.stats.faults, u64::from(answer.fault.is_some()));
+        answer
+    }
+
+    fn try_answer(&mut self, question: &Question<'_>) -> Answer {
         if self.instance.is_none() {
             // In a replay nothing depends on the time.
             if self.runtime.metering() == Metering::Clock && !self.suspension.is_over(Instant::now()) {
@@ -314,6 +341,7 @@ impl Plugin {
     }
 
     fn suspended(&self, question: &Question<'_>) -> Answer {
+        self.stats.suspended.fetch_add(1, Ordering::Relaxed);
         let action = self.policy(question);
         let alerts = match action {
             Action::Allow => Vec::new(),

@@ -12,6 +12,7 @@ use super::dispatch::ask_all;
 use super::{Plugin, Subscription};
 use crate::event::Event;
 use crate::output::Output;
+use crate::sight::Sight;
 
 /// Events that wait.
 const QUEUE: usize = 8192;
@@ -35,10 +36,11 @@ pub(super) struct Observer {
     dropped: u64,
     dropped_in_all: u64,
     output: Output,
+    sight: Sight,
 }
 
 impl Observer {
-    pub(super) fn start(mut plugins: Vec<Plugin>, output: Output) -> io::Result<Self> {
+    pub(super) fn start(mut plugins: Vec<Plugin>, output: Output, sight: Sight) -> io::Result<Self> {
         let subscriptions = subscriptions(&plugins);
         let (queue, items) = sync_channel::<Item>(QUEUE);
         let of_thread = output.clone();
@@ -53,7 +55,7 @@ impl Observer {
                 }
             }
         })?;
-        Ok(Self { subscriptions, queue, next: None, thread, dropped: 0, dropped_in_all: 0, output })
+        Ok(Self { subscriptions, queue, next: None, thread, dropped: 0, dropped_in_all: 0, output, sight })
     }
 
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
@@ -71,10 +73,9 @@ impl Observer {
     /// Queues plugins that wait. Whether none waits any more.
     fn hand_over(&mut self) -> bool {
         let Some(plugins) = self.next.take() else { return true };
-        match self.queue.try_send(Item::Plugins(plugins)) {
-            Err(TrySendError::Full(Item::Plugins(plugins))) => self.next = Some(plugins),
-            // Or the thread has ended, which is told at the end.
-            _ => {}
+        // If the thread has ended, that is told at the end.
+        if let Err(TrySendError::Full(Item::Plugins(plugins))) = self.queue.try_send(Item::Plugins(plugins)) {
+            self.next = Some(plugins);
         }
         self.next.is_none()
     }
@@ -85,8 +86,7 @@ impl Observer {
             return;
         }
         if !self.hand_over() {
-            self.dropped += 1;
-            return;
+            return self.drop_one();
         }
         match self.queue.try_send(Item::Event(event)) {
             Ok(()) if self.dropped > 0 => {
@@ -94,8 +94,13 @@ impl Observer {
                 self.dropped_in_all += std::mem::take(&mut self.dropped);
             }
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped += 1,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.drop_one(),
         }
+    }
+
+    fn drop_one(&mut self) {
+        self.dropped += 1;
+        self.sight.dropped(1);
     }
 
     /// Waits for what is queued; how many events were dropped in all.

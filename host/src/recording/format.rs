@@ -102,6 +102,16 @@ pub enum Mode {
     Monitor,
 }
 
+impl Mode {
+    /// As operators write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
 /// What a plugin answered live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictRecord {

@@ -116,7 +116,7 @@ impl Reloader {
     /// Until the next look at remote sources: a quarter more or less, so that a
     /// fleet does not look at once; longer after failures.
     fn interval(&self) -> Duration {
-        let every = self.config.every.unwrap_or(Duration::from_secs(3600));
+        let every = self.config.every.unwrap_or(Duration::from_hours(1));
         let patience = (self.failures + 1).min(MOST_PATIENCE);
         let random = RandomState::new().hash_one(Instant::now()) % 1000;
         every * patience * (750 + random as u32 / 2) / 1000
@@ -130,6 +130,7 @@ impl Reloader {
         let obtained = self.supplier.obtain_all(&config, false)?;
         let found: Vec<Digest> = obtained.iter().map(|obtained| Digest::of(&obtained.candidate.bytes)).collect();
         if digest == self.origin.digest && found == self.running {
+            self.successor.sight().looked();
             return Ok(());
         }
         let mut set = self.supplier.assemble(&config, obtained)?;
@@ -142,6 +143,7 @@ impl Reloader {
         let names: Vec<String> =
             plugins.iter().map(|plugin| format!("{} {}", plugin.name(), plugin.version())).collect();
         self.successor.succeed(plugins);
+        self.successor.sight().reloaded();
         (self.origin.digest, self.running, self.config) = (digest, found, config);
         let message = format!("plugins were replaced: {}", names.join(", "));
         tracing::info!("{message}");
@@ -154,6 +156,7 @@ impl Reloader {
         // A source that is away is no bad set.
         let away = error.downcast_ref::<SupplyError>().is_some_and(|error| matches!(error, SupplyError::Fetch(_)));
         let message = format!("the plugins that run go on: {error:#}");
+        self.successor.sight().not_reloaded(&message);
         if self.told.as_ref() == Some(&message) {
             return;
         }

@@ -369,6 +369,9 @@ impl<'h> Engine<'h> {
                 Message::Unclaimed => self.unclaimed(),
                 Message::Late => self.late(),
                 Message::Renew => self.renew(),
+                Message::Cover(asked) => {
+                    let _gone = asked.send(self.coverage());
+                }
             }
         }
     }

@@ -5,12 +5,13 @@
 //! again until the queue has been read.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
-use super::{signals, sys};
+use super::{Coverage, signals, sys};
 
 /// What the tracer may be told.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) enum Message {
     Unclaimed,
     /// The handler may have changed.
     Renew,
+    /// Somebody wants to know what is traced.
+    Cover(Sender<Coverage>),
     /// First threads have not stopped when all are to be let go.
     Late,
 }
@@ -54,11 +57,17 @@ impl Inbox {
 
     /// Puts a message in and returns when the tracer has taken it.
     pub(super) fn post(&self, message: Message) {
+        self.post_within(message, Duration::MAX);
+    }
+
+    /// The same, but returns also when the tracer has not, after `patience`.
+    pub(super) fn post_within(&self, message: Message, patience: Duration) {
+        let since = Instant::now();
         let mut messages = self.messages();
         messages.push_back(message);
         self.changed.notify_all();
         let mut pause = FIRST_PAUSE;
-        while !messages.is_empty() {
+        while !messages.is_empty() && since.elapsed() < patience {
             // It has a handler, which does nothing.
             sys::signal_thread(std::process::id() as pid_t, self.tracer, signals::wake());
             messages = self.changed.wait_timeout(messages, pause).unwrap_or_else(PoisonError::into_inner).0;

@@ -52,6 +52,8 @@ mod wait;
 mod walk;
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 pub use engine::{Ended, OnHostDeath, Options, TraceError, attach, run};
 pub use filter::{Comparison, Condition, NoSuchArgument, Predicate, Stopping};
@@ -64,11 +66,30 @@ pub use signals::{Role, Signals};
 use crate::decode::Arch;
 use crate::event::{Errno, Event, ProcessEvents};
 
+/// What is traced, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Coverage {
+    /// Processes.
+    pub processes: usize,
+    /// Their threads.
+    pub threads: usize,
+    /// Threads with a filter that shows all that is wanted. The others stop at
+    /// every call.
+    pub filtered: usize,
+}
+
 /// Has the tracer ask its handler whether it has changed.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<inbox::Inbox>);
 
 impl Waker {
+    /// What is traced, if the tracer answers in time.
+    pub fn coverage(&self, patience: Duration) -> Option<Coverage> {
+        let (sender, receiver) = channel();
+        self.0.post_within(inbox::Message::Cover(sender), patience);
+        receiver.recv_timeout(patience).ok()
+    }
+
     /// [`Handler::renew`] will have been asked for when this returns, or soon
     /// after.
     pub fn wake(&self) {

@@ -12,7 +12,7 @@ use libc::pid_t;
 use super::Engine;
 use crate::event::ProcessEvents;
 use crate::tracer::guard::{self, Own};
-use crate::tracer::{Handler, Stopping, filter, filters, traits};
+use crate::tracer::{Coverage, Handler, Stopping, filter, filters, traits};
 
 /// What the handler wants, and what we need for it.
 pub(super) struct Wishes {
@@ -56,6 +56,15 @@ impl Engine<'_> {
         self.filter = filter::compile(&stopping);
         self.shown = stopping;
         self.widen();
+    }
+
+    /// What is traced, and how.
+    pub(super) fn coverage(&self) -> Coverage {
+        Coverage {
+            processes: self.tasks.values().map(|task| task.pid).collect::<HashSet<_>>().len(),
+            threads: self.tasks.len(),
+            filtered: self.tasks.values().filter(|task| task.filtered).count(),
+        }
     }
 
     /// Filters do not show all that is wanted now: every call stops.
