@@ -1,6 +1,7 @@
 //! Servers of their own for tests: started on free ports of the loopback
 //! device, ended with the test.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -67,7 +68,8 @@ impl Registry {
         );
         if with_password {
             std::fs::write(at("htpasswd"), HTPASSWD).unwrap();
-            config += &format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}\n", at("htpasswd").display());
+            let htpasswd = at("htpasswd");
+            writeln!(config, "auth: {{ htpasswd: {{ realm: test, path: {} }} }}", htpasswd.display()).unwrap();
         }
         std::fs::write(at("config.yml"), config).unwrap();
         let mut command = Command::new("docker-registry");
@@ -253,8 +255,9 @@ fn serve(mut stream: TcpStream, answers: &Mutex<Vec<(String, Answer)>>, log: &Mu
         Answer::Silence => std::thread::sleep(Duration::from_secs(50)),
         Answer::Endless => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            let megabyte = vec![0; 1 << 20];
             for _ in 0..200 {
-                if stream.write_all(&[0; 1 << 20]).is_err() {
+                if stream.write_all(&megabyte).is_err() {
                     break;
                 }
             }
