@@ -160,3 +160,14 @@ fn nothing_is_relative_to_the_network() {
     let error = Source { origin: "s3://b/k", text, directory: None }.read().unwrap_err().to_string();
     assert!(error.contains("relative to nothing"), "{error}");
 }
+
+#[test]
+fn the_example_is_right() {
+    let text = include_str!("../../../examples/delivery/tracegate.toml");
+    assert_eq!(read(text).unwrap().plugins.len(), 2);
+    // With what is commented out, too, but for the placeholders.
+    let whole = text.replace("RWQ…", KEY).lines().skip_while(|line| *line != "#").collect::<Vec<_>>().join("\n");
+    let whole = whole.lines().map(|line| line.trim_start_matches('#')).collect::<Vec<_>>().join("\n");
+    let config = read(&format!("format = 1\n{whole}")).unwrap();
+    assert_eq!(config.plugins[0].reference.to_string(), "oci://ghcr.io/team/mine:1");
+}
