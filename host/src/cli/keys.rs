@@ -143,7 +143,7 @@ pub(super) struct VerifyPlugin {
 pub(super) fn verify(args: &VerifyPlugin) -> anyhow::Result<()> {
     let keys = args.keys.keys()?;
     anyhow::ensure!(!keys.is_empty(), "give at least one --key");
-    let fetcher = Fetcher::new(args.network.network()?)?;
+    let fetcher = Fetcher::new(args.network.network()?);
     let wants = Wants { minisign: true, ecdsa: true };
     let Fetched::New(candidate, _) = fetcher.fetch(&args.plugin, None, wants)? else {
         anyhow::bail!("{} is said to be unchanged, but nothing is known of it", args.plugin);

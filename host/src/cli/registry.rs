@@ -60,7 +60,7 @@ pub(super) fn push(args: &PushPlugin) -> anyhow::Result<()> {
         bail!("registries have a place for ECDSA signatures only: make a key with `host new-key --kind ecdsa`");
     }
     let sign = |manifest: &str| key.as_ref().and_then(|key| key.state(&name, manifest));
-    let fetcher = Fetcher::new(args.network.network()?)?;
+    let fetcher = Fetcher::new(args.network.network()?);
     let pushed = fetcher.push(to, component, &sign)?;
     match args.format {
         Format::Text => {
@@ -103,7 +103,7 @@ pub(super) struct PullPlugin {
 
 pub(super) fn pull(args: &PullPlugin) -> anyhow::Result<()> {
     let keys = args.keys.keys()?;
-    let fetcher = Fetcher::new(args.network.network()?)?;
+    let fetcher = Fetcher::new(args.network.network()?);
     let wants = Wants { minisign: !keys.is_empty(), ecdsa: !keys.is_empty() };
     let Fetched::New(candidate, _) = fetcher.fetch(&args.from, None, wants)? else {
         bail!("{} is said to be unchanged, but nothing is known of it", args.from);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::{MAX_BYTES, PluginRef, http, oci, path, s3};
@@ -72,22 +73,36 @@ pub(super) type Found = Option<(Vec<u8>, Option<Tag>)>;
 /// Fetches plugins, one after the other.
 #[derive(Debug)]
 pub struct Fetcher {
+    network: Network,
+    /// Made when something remote is wanted: it reads certificates.
+    client: OnceLock<Result<Client, String>>,
+}
+
+#[derive(Debug)]
+struct Client {
     runtime: tokio::runtime::Runtime,
     http: reqwest::Client,
-    network: Network,
+}
+
+impl Client {
+    fn new() -> Result<Self, String> {
+        // Another part of this process may have chosen one: any will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(|error| format!("cannot use the network: {error}"))?;
+        let http = http::client().map_err(|error| format!("cannot use TLS: {error}"))?;
+        Ok(Self { runtime, http })
+    }
 }
 
 impl Fetcher {
     /// With these ways to stores and registries.
-    ///
-    /// # Errors
-    /// If the kernel or the TLS library refuses.
-    pub fn new(network: Network) -> io::Result<Self> {
-        // Another part of this process may have chosen one: any will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let http = http::client().map_err(io::Error::other)?;
-        Ok(Self { runtime, http, network })
+    pub fn new(network: Network) -> Self {
+        Self { network, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> Result<&Client, String> {
+        self.client.get_or_init(Client::new).as_ref().map_err(Clone::clone)
     }
 
     /// Fetches a plugin and its signatures, unless it is still the version
@@ -138,7 +153,7 @@ impl Fetcher {
 
     fn in_time<T>(&self, work: impl Future<Output = Result<T, Miss>>) -> Result<T, String> {
         let limited = async { tokio::time::timeout(PATIENCE, work).await };
-        match self.runtime.block_on(limited) {
+        match self.client()?.runtime.block_on(limited) {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(Miss::Absent(why) | Miss::Failed(why))) => Err(why),
             Err(_) => Err(format!("it took longer than {} s", PATIENCE.as_secs())),
@@ -179,7 +194,7 @@ impl Fetcher {
             PluginRef::Http(url) => {
                 let mut url = url.clone();
                 url.set_path(&format!("{}{suffix}", url.path()));
-                http::get(&self.http, &self.network, url, known, most).await
+                http::get(&self.client()?.http, &self.network, url, known, most).await
             }
             PluginRef::Path(_) | PluginRef::Builtin(_) | PluginRef::Oci(_) => {
                 Err(Miss::Absent("it is not on the network".into()))

@@ -94,7 +94,7 @@ impl Supplier {
     pub fn new(runtime: Arc<Runtime>, config: &Config) -> io::Result<Self> {
         let remote = config.every.is_some() || config.plugins.iter().any(|plugin| plugin.reference.is_remote());
         let store = if remote { Store::of_user() } else { None };
-        let fetcher = Fetcher::new(config.network.clone())?;
+        let fetcher = Fetcher::new(config.network.clone());
         Ok(Self { runtime, fetcher, store, versions: Versions::of(config.state.as_deref())? })
     }
 
@@ -239,7 +239,7 @@ fn wants(config: &Config, plugin: &PluginConfig) -> Wants {
 /// # Errors
 /// If it cannot be had.
 pub fn for_tool(reference: &PluginRef) -> anyhow::Result<Verified> {
-    let fetcher = Fetcher::new(crate::config::Network::default())?;
+    let fetcher = Fetcher::new(crate::config::Network::default());
     let Fetched::New(candidate, _) = fetcher.fetch(reference, None, Wants::default())? else {
         anyhow::bail!("{reference} is said to be unchanged, but nothing is known of it");
     };
@@ -258,7 +258,7 @@ pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) 
         !matches!(reference, PluginRef::Builtin(_) | PluginRef::Oci(_)),
         "{reference}: a manifest is a file, s3:// or https://"
     );
-    let fetcher = Fetcher::new(bootstrap.network.clone())?;
+    let fetcher = Fetcher::new(bootstrap.network.clone());
     let by = |minisign| bootstrap.keys.iter().any(|(_, key)| matches!(key, PublicKey::Minisign(_)) == minisign);
     let wants = Wants { minisign: reference.is_remote() && by(true), ecdsa: reference.is_remote() && by(false) };
     let Fetched::New(candidate, _) = fetcher.fetch(reference, None, wants)? else {
