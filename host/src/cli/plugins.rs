@@ -19,7 +19,7 @@ use crate::config::{self, Config, PluginConfig, Profile, Unsigned};
 use crate::decode::Arch;
 use crate::event::{Answer, Event};
 use crate::output::Destination;
-use crate::plugin::{self, Cache, Capability, Metering, Mode, OnError, Plugin, Runtime, Successor, Wanted};
+use crate::plugin::{self, Cache, Capability, Ledgers, Metering, Mode, OnError, Plugin, Runtime, Successor, Wanted};
 use crate::sight::{self, Sight};
 use crate::source::{self, PluginRef, RefError};
 use crate::supply::{self, Origin, Supplier};
@@ -96,8 +96,8 @@ pub(super) struct PluginOptions {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     reload: Option<u32>,
 
-    /// Directory in which the host notes the versions that were run: older
-    /// ones of signed plugins are refused
+    /// Directory of the host's own for what plugins keep, and for the versions
+    /// that were run: older ones of signed plugins are refused
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
 
@@ -286,6 +286,11 @@ impl PluginOptions {
 }
 
 impl Loaded {
+    /// What plugins keep, if it outlives the run.
+    pub(super) fn ledgers(&self) -> Option<Ledgers> {
+        self.supplier.ledgers()
+    }
+
     /// Lets others see what goes on, as far as that is wanted.
     pub(super) fn show(&self, sight: &Sight) -> anyhow::Result<()> {
         if let Some(path) = &self.config.socket {

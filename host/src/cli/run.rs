@@ -70,7 +70,8 @@ impl OutputOptions {
         let alerts = plugins::destinations(self.alerts.as_ref(), &loaded.config);
         let plugins = std::mem::take(&mut loaded.plugins);
         let digests = plugins.iter().map(|plugin| plugin.identity().digest).collect();
-        let dispatcher = dispatcher(plugins, Stopping::new(), &alerts, self.record.as_deref(), command)?;
+        let mut dispatcher = dispatcher(plugins, Stopping::new(), &alerts, self.record.as_deref(), command)?;
+        dispatcher.keep(loaded.ledgers());
         loaded.show(&dispatcher.sight())?;
         loaded.keep_new(digests, dispatcher.successor())?;
         Ok(dispatcher)

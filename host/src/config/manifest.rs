@@ -47,8 +47,8 @@ pub struct Manifest {
     #[serde(default)]
     pub network: Network,
 
-    /// A directory of the host's own, mode 0700, in which it notes the versions
-    /// that were run. Left out: an older one is refused only within a run.
+    /// A directory of the host's own, mode 0700, for what plugins keep and for
+    /// the versions that were run. Left out: neither outlives the host.
     pub state: Option<PathBuf>,
 
     /// How to look into a running host.

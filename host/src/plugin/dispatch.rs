@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::instance::Question;
 use super::observer::Observer;
 use super::subscription::Lane;
-use super::{Mode, Plugin};
+use super::{Ledgers, Mode, Plugin};
 use crate::decode::Arch;
 use crate::event::{Action, Answer, Errno, Event, Kind, ProcessEvents};
 use crate::output::{self, Effect, Output};
@@ -32,6 +32,7 @@ pub struct Dispatcher {
     next: Next,
     waker: Arc<OnceLock<Waker>>,
     sight: Sight,
+    ledgers: Option<Ledgers>,
 }
 
 /// Plugins that are to take over, in the order in which they are asked.
@@ -76,7 +77,21 @@ impl Dispatcher {
             plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
         let observer =
             if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone(), sight.clone())?) };
-        Ok(Self { gate, observer, recorded, output, next: Next::default(), waker: Arc::default(), sight })
+        Ok(Self {
+            gate,
+            observer,
+            recorded,
+            output,
+            next: Next::default(),
+            waker: Arc::default(),
+            sight,
+            ledgers: None,
+        })
+    }
+
+    /// What plugins keep is written here; at the end that is waited for.
+    pub fn keep(&mut self, ledgers: Option<Ledgers>) {
+        self.ledgers = ledgers;
     }
 
     /// A way to replace the plugins.
@@ -114,6 +129,9 @@ impl Dispatcher {
     /// Waits until all that was observed is judged and written.
     pub fn finish(self) -> io::Result<()> {
         let dropped = self.observer.map_or(0, Observer::finish);
+        if let Some(ledgers) = &self.ledgers {
+            ledgers.flush();
+        }
         self.output.finish(dropped)
     }
 

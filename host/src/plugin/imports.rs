@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::component::Resource;
 
+use super::ledger::Ledger;
 use super::limits::Limiter;
 use super::runtime::Overtime;
 use super::wit::{log, metrics, state, types};
@@ -27,7 +28,7 @@ const MAX_LOG_BYTES: usize = 4096;
 const LOG_LINES_A_SECOND: u32 = 100;
 const MAX_KEY: usize = 256;
 const MAX_VALUE: usize = 64 * 1024;
-const MAX_STATE: usize = 1024 * 1024;
+pub(super) const MAX_STATE: usize = 1024 * 1024;
 const MAX_KEYS_LISTED: usize = 1000;
 const MAX_METRICS: usize = 100;
 const MAX_METRIC_NAME: usize = 64;
@@ -41,14 +42,45 @@ pub(super) struct Kept {
     state: BTreeMap<String, Vec<u8>>,
     /// Bytes of all keys and values.
     used: usize,
+    /// Where changes of the state are noted.
+    ledger: Option<Ledger>,
+    /// Keys that the call under way has changed.
+    changed: BTreeSet<String>,
     /// Counters and gauges by name.
     pub metrics: Metrics,
     log: LogBudget,
 }
 
 impl Kept {
+    /// Goes on with what a ledger has, and notes changes there.
+    pub(super) fn remember(&mut self, ledger: Ledger, entries: BTreeMap<String, Vec<u8>>) {
+        self.used = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        (self.ledger, self.state) = (Some(ledger), entries);
+    }
+
+    /// What is written now is on trial.
+    pub(super) fn forget_ledger(&mut self) {
+        self.ledger = None;
+    }
+
+    /// A call is over: what it has changed is noted, together.
+    pub(super) fn commit(&mut self) {
+        if self.changed.is_empty() {
+            return;
+        }
+        let changed = std::mem::take(&mut self.changed);
+        if let Some(ledger) = &self.ledger {
+            ledger.note(changed.into_iter().map(|key| (self.state.get(&key).cloned(), key)));
+        }
+    }
+
     /// Adds what another kept, as far as there is room.
     pub(super) fn inherit(&mut self, other: Self) {
+        if let Some(ledger) = other.ledger {
+            // Nobody has noted yet what was written on trial.
+            ledger.note(self.state.iter().map(|(key, value)| (Some(value.clone()), key.clone())));
+            self.ledger = Some(ledger);
+        }
         for (key, value) in other.state {
             let size = key.len() + value.len();
             if self.used + size <= MAX_STATE && !self.state.contains_key(&key) {
@@ -225,6 +257,7 @@ impl state::Host for Context {
             return Err(state::StateError::Full);
         }
         self.kept.used = used;
+        self.kept.changed.insert(key.clone());
         self.kept.state.insert(key, value);
         Ok(())
     }
@@ -233,6 +266,7 @@ impl state::Host for Context {
         match self.kept.state.remove(&key) {
             Some(value) => {
                 self.kept.used -= key.len() + value.len();
+                self.kept.changed.insert(key);
                 true
             }
             None => false,

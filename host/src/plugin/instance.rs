@@ -4,13 +4,14 @@
 //! instance in no known state, so it is thrown away, never called again.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Resource};
 
 use super::imports::{Context, Kept};
+use super::ledger::Ledger;
 use super::limits::{Limiter, Limits};
 use super::runtime::{Running, Runtime};
 use super::wit::{lifecycle, process_events, syscall_entry, syscall_exit, types};
@@ -116,6 +117,11 @@ impl Instance {
     /// Lets it use these and nothing else.
     pub(super) fn grant(&mut self, grants: BTreeSet<Capability>) {
         self.store.data_mut().kept.grants = grants;
+    }
+
+    /// Gives it what a ledger has.
+    pub(super) fn remember(&mut self, ledger: Ledger, entries: BTreeMap<String, Vec<u8>>) {
+        self.store.data_mut().kept.remember(ledger, entries);
     }
 
     /// Takes the name that the operator knows the plugin by.

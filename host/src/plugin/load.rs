@@ -15,6 +15,7 @@ use super::componentize::{self, ComponentizeError};
 use super::convert;
 use super::imports::{Context, Kept};
 use super::instance::{Fault, Hooks, Instance};
+use super::ledger::Ledgers;
 use super::runtime::Runtime;
 use super::subscription::{Lane, Subscription, SubscriptionError};
 use super::wit::{self, types};
@@ -59,6 +60,8 @@ pub enum LoadError {
     NotJson { plugin: String, source: serde_json::Error },
     #[error("the settings of plugin {plugin} are wrong:{}", Listed(.issues))]
     Settings { plugin: String, issues: Vec<Issue> },
+    #[error("plugin {plugin}: what it kept cannot be read: {source}")]
+    State { plugin: String, source: std::io::Error },
     #[error("plugin {plugin}: {source}")]
     Subscription { plugin: String, source: SubscriptionError },
 }
@@ -93,6 +96,8 @@ pub struct Wanted {
     pub grants: BTreeSet<Capability>,
     /// Which plugin it is.
     pub identity: Identity,
+    /// Where what it keeps outlives the run.
+    pub ledgers: Option<Ledgers>,
 }
 
 /// Which plugin it is, whatever the operator calls it.
@@ -119,6 +124,7 @@ impl Wanted {
             limits: Limits::default(),
             settings: "{}".into(),
             grants: Capability::all(),
+            ledgers: None,
             identity: Identity {
                 own_name,
                 reference: verified.name().to_owned(),
@@ -181,11 +187,17 @@ impl Opened {
         check_settings(&self.description, &wanted.settings, &self.origin)?;
         let plugin = || self.origin.clone();
         self.instance.grant(wanted.grants);
+        if let Some(ledgers) = wanted.ledgers {
+            let (ledger, entries) =
+                ledgers.of(&wanted.name).map_err(|source| LoadError::State { plugin: plugin(), source })?;
+            self.instance.remember(ledger, entries);
+        }
         let subscription = self
             .instance
             .configure(&self.runtime, &START, &wanted.settings)
             .map_err(|Fault(message)| LoadError::Failed { plugin: plugin(), doing: "configured", message })?
             .map_err(|issues| LoadError::Settings { plugin: plugin(), issues: convert::issues(issues) })?;
+        self.instance.kept_mut().commit();
         check_hooks(&self.hooks, &subscription, &self.origin)?;
         let subscription =
             Subscription::new(subscription).map_err(|source| LoadError::Subscription { plugin: plugin(), source })?;

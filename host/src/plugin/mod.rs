@@ -18,6 +18,7 @@ mod convert;
 mod dispatch;
 mod imports;
 mod instance;
+mod ledger;
 mod limits;
 mod load;
 mod observer;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 pub use cache::Cache;
 pub use dispatch::{Dispatcher, Successor};
 pub use imports::Metric;
+pub use ledger::Ledgers;
 pub use limits::Limits;
 pub use load::{Identity, LoadError, Opened, Wanted, open};
 pub use runtime::{Metering, Runtime};
@@ -248,6 +250,7 @@ impl Plugin {
         let Some(instance) = &mut self.instance else { return Err("it has no instance".into()) };
         let kept = instance.kept().clone();
         let metrics = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        instance.kept_mut().forget_ledger();
         let calls: Vec<u32> =
             (0..HIGHEST_TRIED).filter(|nr| self.subscription.may_want(Arch::NATIVE, *nr, false)).collect();
         for nr in calls {
@@ -277,6 +280,10 @@ impl Plugin {
         let since = Instant::now();
         let answer = self.try_answer(question);
         self.stats.latency.record(since.elapsed());
+        match &mut self.instance {
+            Some(instance) => instance.kept_mut().commit(),
+            None => self.kept.commit(),
+        }
         let count = |counter: &AtomicU64, amount: u64| {
             if amount > 0 {
                 counter.fetch_add(amount, Ordering::Relaxed);

@@ -20,7 +20,7 @@ pub use self::reload::{Origin, start as keep_new};
 use self::store::Store;
 use self::versions::Versions;
 use crate::config::{self, Config, PluginConfig, Unsigned};
-use crate::plugin::{self, Identity, LoadError, Mode, Plugin, Runtime, Wanted};
+use crate::plugin::{self, Identity, Ledgers, LoadError, Mode, Plugin, Runtime, Wanted};
 use crate::source::{FetchError, Fetched, Fetcher, PluginRef, Tag, Wants};
 use crate::trust::{Candidate, Demand, Digest, Grounds, PublicKey, TrustError, Verified};
 
@@ -75,6 +75,9 @@ pub struct Supplier {
     fetcher: Fetcher,
     store: Option<Store>,
     versions: Versions,
+    ledgers: Option<Ledgers>,
+    /// Names of the plugins that run: who takes over from one inherits from it.
+    running: BTreeSet<String>,
 }
 
 /// Bytes with where they were found.
@@ -95,7 +98,14 @@ impl Supplier {
         let remote = config.every.is_some() || config.plugins.iter().any(|plugin| plugin.reference.is_remote());
         let store = if remote { Store::of_user() } else { None };
         let fetcher = Fetcher::new(config.network.clone());
-        Ok(Self { runtime, fetcher, store, versions: Versions::of(config.state.as_deref())? })
+        let versions = Versions::of(config.state.as_deref())?;
+        let ledgers = config.state.as_deref().map(Ledgers::open).transpose()?;
+        Ok(Self { runtime, fetcher, store, versions, ledgers, running: BTreeSet::new() })
+    }
+
+    /// What plugins keep, if it outlives the run.
+    pub fn ledgers(&self) -> Option<Ledgers> {
+        self.ledgers.clone()
     }
 
     /// Makes the set that `config` describes.
@@ -140,6 +150,7 @@ impl Supplier {
             }
         }
         let signed = set.plugins.iter().filter(|plugin| matches!(plugin.identity().grounds, Grounds::Signed { .. }));
+        self.running = set.plugins.iter().map(|plugin| plugin.name().to_owned()).collect();
         self.versions.run(signed.map(|plugin| (plugin.identity().own_name.as_str(), plugin.version())));
     }
 
@@ -205,6 +216,7 @@ impl Supplier {
             limits: wanted.limits,
             settings: overrides.settings.get(&name).unwrap_or(&wanted.settings).clone(),
             grants: grants.unwrap_or(by_origin),
+            ledgers: self.ledgers.clone().filter(|_| !self.running.contains(&name)),
             identity: Identity {
                 own_name,
                 reference: wanted.reference.to_string(),

@@ -58,8 +58,10 @@ impl SecretKey {
         }
         let wrapped =
             || minisign::SecretKeyBox::from_string(text).map_err(|error| SecretKeyError::Unknown(error.to_string()));
-        if let Ok(key) = wrapped()?.into_unencrypted_secret_key() {
-            return Ok(Self::Minisign(Box::new(key)));
+        match wrapped()?.into_unencrypted_secret_key() {
+            Ok(key) => return Ok(Self::Minisign(Box::new(key))),
+            Err(error) if error.to_string().contains("encrypted") => {}
+            Err(error) => return Err(SecretKeyError::Unknown(error.to_string())),
         }
         // Without a password the library would ask the terminal.
         let password = password.ok_or_else(|| SecretKeyError::Locked("it is not set".into()))?;
