@@ -62,14 +62,14 @@ fn refused(plugin: &Path, parts: &[&str]) {
 
 #[test]
 fn files_that_are_no_plugin() {
-    refused(Path::new("/no/such/plugin.wasm"), &["cannot read plugin /no/such/plugin.wasm", "No such file"]);
-    refused(Path::new("/etc"), &["cannot read plugin /etc", "directory"]);
+    refused(Path::new("/no/such/plugin.wasm"), &["cannot read /no/such/plugin.wasm", "No such file"]);
+    refused(Path::new("/etc"), &["cannot read /etc", "directory"]);
     refused(file(b"#!/bin/sh\n").path(), &["not"]);
     refused(file(b"").path(), &["not"]);
     refused(file(b"\0asm\x0d\0\x01\0rubbish").path(), &["does not compile"]);
     refused(file(b"\0asm\x01\0\0\0").path(), &["plugin"]);
     refused(Path::new("builtin:nothing"), &["sensitive-files, process-monitor"]);
-    refused(Path::new("s3://bucket/plugin.wasm"), &["s3:// is not supported"]);
+    refused(Path::new("ftp://bucket/plugin.wasm"), &["ftp:// is not supported"]);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn settings_that_do_not_fit() {
     refused(r#"misbehaving={"only": "refused"}"#, &["/only: must not be `refused`", "(whole): nor anything else"]);
     refused(r#"misbehaving={"also": ["opnat"]}"#, &["\"opnat\", which is no system call"]);
     refused("other={}", &["names plugin \"other\"", "misbehaving"]);
-    refused("misbehaving=@/no/such/file", &["cannot read settings from /no/such/file"]);
+    refused("misbehaving=@/no/such/file", &["--settings: for misbehaving: cannot read /no/such/file"]);
 }
 
 /// Runs a program whose one open is answered by a misdeed.

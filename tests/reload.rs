@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use support::{HOST, read_alerts, within};
+use support::{HOST, alerts_so_far, within};
 
 /// Opens two files again and again, and tells when something is different.
 const LOOP: &str = r#"
@@ -73,7 +73,7 @@ impl Run {
     }
 
     fn alerts(&self) -> Vec<Json> {
-        read_alerts(&self.at("alerts"))
+        alerts_so_far(&self.at("alerts"))
     }
 
     /// Waits for an alert of the host's own.
@@ -158,7 +158,7 @@ fn what_is_wrong_changes_nothing() {
         (closing(&run.at("a")).replace("paths", "path"), "the settings of plugin"),
         ("format = 1\nplugins = 3\n".into(), "cannot be used"),
         ("format".into(), "not TOML"),
-        (closing(&run.at("a")).replace("builtin:sensitive-files", "absent.wasm"), "cannot fetch"),
+        (closing(&run.at("a")).replace("builtin:sensitive-files", "absent.wasm"), "cannot read"),
     ];
     for (text, said) in &wrong {
         write(&manifest, text);
@@ -200,7 +200,7 @@ fn new_files() {
     volume(run.directory.path(), "..1", &monitor);
     run.waits_for("plugins-replaced", "process-monitor");
     std::fs::rename(run.at("volume"), run.at("away")).unwrap();
-    run.waits_for("plugins-not-replaced", "cannot fetch");
+    run.waits_for("plugins-not-replaced", "cannot read");
     std::fs::rename(run.at("away"), run.at("volume")).unwrap();
     // Half of a plugin, then the whole.
     let (target, whole) = (run.at("volume/..1/plugin.wasm"), std::fs::read(&files).unwrap());

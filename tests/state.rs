@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::{HOST, Outcome, read_alerts, run_limited, within};
+use support::{HOST, Outcome, alerts_so_far, run_limited, within};
 
 /// The component of `tests/plugins/counter`, built once.
 fn counter() -> &'static Path {
@@ -56,7 +56,7 @@ impl Place {
     }
 
     fn told(&self) -> Vec<u64> {
-        let alerts = read_alerts(&self.at("alerts"));
+        let alerts = alerts_so_far(&self.at("alerts"));
         let count = |alert: &serde_json::Value| {
             let (count, twin) = alert["message"].as_str()?.split_once(", twin ")?;
             assert_eq!(twin, format!("{count}, kept true"), "both were written, or none");

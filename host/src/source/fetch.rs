@@ -44,7 +44,7 @@ pub enum Fetched {
 
 /// A plugin that could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot fetch {name}: {why}")]
+#[error("cannot {} {name}: {why}", if name.contains("://") { "fetch" } else { "read" })]
 pub struct FetchError {
     /// Which.
     pub name: String,

@@ -6,34 +6,79 @@
 //! objects from the root of that mount, so that `/srv/volume/secret` is called
 //! `/secret`: such a name says nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use libc::pid_t;
 
+use super::resolve::proc_path;
+use super::sys::{self, Place};
+
 /// Longest list of mounts that is looked through.
 const LONGEST: u64 = 16 << 20;
+/// Directories on the way to the top of a tree, at most.
+const DEEPEST: usize = 256;
 
-/// Mounts that were found in the tree of a task or in ours.
+/// Roots that trees are known by: ours, and those that processes had when they
+/// were attached to.
+static ROOTS: LazyLock<Mutex<HashSet<Place>>> = LazyLock::new(|| {
+    let ours = sys::identity(libc::AT_FDCWD, c"/", 0).map(|found| found.place());
+    Mutex::new(ours.into_iter().collect())
+});
+
+/// The root of a process that was attached to is taken for one.
+pub(super) fn trust_root_of(pid: pid_t) {
+    if let Ok(found) = sys::identity(libc::AT_FDCWD, &proc_path(pid, "root"), 0) {
+        ROOTS.lock().unwrap_or_else(PoisonError::into_inner).insert(found.place());
+    }
+}
+
+/// Mounts that were found in a tree.
 #[derive(Debug, Default)]
 pub(super) struct Attached(Mutex<BTreeSet<u64>>);
 
 impl Attached {
-    /// Whether this mount (`stx_mnt_id` of statx(2)) is in the tree of task
-    /// `tid` or in ours. What was found once is taken to stay.
-    pub(super) fn has(&self, tid: pid_t, mount: u64) -> bool {
+    /// Whether the mount of `fd` is in the tree of task `tid`, in ours, or in one
+    /// of the same root: a task that has changed its root is shown only what is
+    /// below. What was found once is taken to stay.
+    pub(super) fn has(&self, tid: pid_t, fd: BorrowedFd<'_>) -> bool {
+        let Ok(found) = sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH) else { return false };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contains(&mount) {
+        if known.contains(&found.mount) {
             return true;
         }
-        let found = is_listed(&format!("/proc/{tid}/mountinfo"), mount) || is_listed("/proc/self/mountinfo", mount);
-        if found {
-            known.insert(mount);
+        let is_in = is_listed(&format!("/proc/{tid}/mountinfo"), found.mount)
+            || is_listed("/proc/self/mountinfo", found.mount)
+            || has_known_top(fd);
+        if is_in {
+            known.insert(found.mount);
         }
-        found
+        is_in
     }
+}
+
+/// Whether steps up from a directory lead to a root that is known. The root of
+/// a tree is its own parent; our own root is the only one that stops us before.
+fn has_known_top(fd: BorrowedFd<'_>) -> bool {
+    let identity = |fd: BorrowedFd<'_>| sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok();
+    let up = |fd: BorrowedFd<'_>| {
+        sys::openat(fd.as_raw_fd(), c"..", libc::O_PATH | libc::O_CLOEXEC | libc::O_DIRECTORY).ok()
+    };
+    let Some(mut here) = up(fd) else { return false };
+    for _ in 0..DEEPEST {
+        let Some(above) = up(here.as_fd()) else { return false };
+        match (identity(here.as_fd()), identity(above.as_fd())) {
+            (Some(this), Some(parent)) if this == parent => {
+                return ROOTS.lock().unwrap_or_else(PoisonError::into_inner).contains(&this.place());
+            }
+            (Some(_), Some(_)) => here = above,
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Whether a list of mounts (`proc_pid_mountinfo(5)`) has this one.
@@ -57,19 +102,24 @@ fn is_listed(list: &str, mount: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracer::sys;
 
     #[test]
     fn the_root_is_and_a_pipe_is_not() -> std::io::Result<()> {
-        use std::os::fd::AsRawFd as _;
         let tid = std::process::id() as pid_t;
         let attached = Attached::default();
-        let root = sys::identity(libc::AT_FDCWD, c"/", 0)?;
-        assert!(attached.has(tid, root.mount));
-        assert!(attached.has(-1, root.mount), "known");
+        let root = File::open("/")?;
+        assert!(attached.has(tid, root.as_fd()));
+        assert!(attached.has(-1, root.as_fd()), "known");
         let (reader, _writer) = std::io::pipe()?;
-        let pipe = sys::identity(reader.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
-        assert!(!attached.has(tid, pipe.mount));
+        assert!(!attached.has(tid, reader.as_fd()));
+        Ok(())
+    }
+
+    #[test]
+    fn steps_up_end_at_our_root() -> std::io::Result<()> {
+        assert!(has_known_top(File::open(env!("CARGO_MANIFEST_DIR"))?.as_fd()));
+        assert!(has_known_top(File::open("/")?.as_fd()));
+        assert!(!has_known_top(File::open("/proc/self/status")?.as_fd()), "no directory");
         Ok(())
     }
 }

@@ -47,8 +47,8 @@ pub(super) struct Place<'a> {
     pub(super) root: Option<&'a Root>,
     /// Its working directory, opened when needed.
     pub(super) cwd: &'a dyn Fn() -> io::Result<Base<'a>>,
-    /// Whether a mount has a place in the task's tree or in ours.
-    pub(super) attached: &'a dyn Fn(u64) -> bool,
+    /// Whether a descriptor's mount has a place in a tree.
+    pub(super) attached: &'a dyn Fn(BorrowedFd<'_>) -> bool,
     /// Set when a name leads through what another process can change: its
     /// directories, its descriptors.
     pub(super) through_others: &'a AtomicBool,
@@ -73,8 +73,7 @@ impl<'p> Place<'p> {
     /// Fails for what has a place in no tree: its name would say nothing. What
     /// is called by another name than a path's has none to lose.
     pub(super) fn check(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let mount = sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?.mount;
-        if (self.attached)(mount) {
+        if (self.attached)(fd) {
             return Ok(());
         }
         let name = name_of(fd)?;

@@ -347,7 +347,15 @@ pub(super) struct Identity {
     pub(super) kind: u16,
 }
 
+/// An object, wherever it is mounted: device and inode.
+pub(super) type Place = ((u32, u32), u64);
+
 impl Identity {
+    /// Which object it is.
+    pub(super) fn place(&self) -> Place {
+        (self.device, self.inode)
+    }
+
     /// Whether both are in one file system, mounted at one place.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         self.device == other.device && self.mount == other.mount

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
@@ -238,16 +238,11 @@ impl Oracle for TaskOracle {
     fn path(&self, call: &Call, index: usize) -> Option<ResolvedPath> {
         let Kind::Path(rule) = &call.spec.args.get(index)?.kind else { return None };
         let view = self.view();
-        let attached = |mount| view.attached.has(self.ids.tid, mount);
+        let attached = |fd: BorrowedFd<'_>| view.attached.has(self.ids.tid, fd);
         let root = || {
             let root = Root::of(self.ids.tid)?;
             match &root {
-                Root::Theirs(fd)
-                    if !sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
-                        .is_ok_and(|found| attached(found.mount)) =>
-                {
-                    Err(io::Error::other("a root in no tree"))
-                }
+                Root::Theirs(fd) if !attached(fd.as_fd()) => Err(io::Error::other("a root in no tree")),
                 _ => Ok(root),
             }
         };
@@ -256,7 +251,7 @@ impl Oracle for TaskOracle {
                 return Ok(Base::Kept(kept.as_fd()));
             }
             let opened = resolve::open_cwd(self.ids.tid)?;
-            if !attached(sys::identity(opened.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?.mount) {
+            if !attached(opened.as_fd()) {
                 return Err(io::Error::other("a directory in no tree"));
             }
             Ok(match Kept::keep(opened) {

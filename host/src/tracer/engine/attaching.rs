@@ -23,7 +23,7 @@ use crate::tracer::selection::{self, Selection};
 use crate::tracer::space::{Shared, Space};
 use crate::tracer::stop::Stopped;
 use crate::tracer::task::Task;
-use crate::tracer::{Notice, Skipped, guardian, sys};
+use crate::tracer::{Notice, Skipped, attached, guardian, sys};
 
 /// Longest wait for first threads to be let go: one may wait itself, for the
 /// end of its child's vfork(2).
@@ -59,7 +59,10 @@ impl Engine<'_> {
         if let Selection::Pids(pids) = selection {
             self.named.clone_from(pids);
             let ancestors = selection::ancestors();
-            for pid in pids.iter().filter(|pid| self.own.is_some() && ancestors.contains(pid)) {
+            for pid in pids
+                .iter()
+                .filter(|pid| self.own.is_some() && **pid != std::process::id() as pid_t && ancestors.contains(pid))
+            {
                 tracing::warn!("process {pid} has started this host: neither it nor its children can end the host now");
             }
         }
@@ -92,6 +95,7 @@ impl Engine<'_> {
             match self.seize(pid) {
                 Ok(0) => {}
                 Ok(count) => {
+                    attached::trust_root_of(pid);
                     taken.processes.push(pid);
                     taken.threads += count;
                 }
