@@ -7,23 +7,14 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::json;
-use support::{HOST, Outcome, Run, host, run_limited};
+use support::{HOST, Outcome, Run, host, run_limited, test_plugin};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
 
-/// The component of `tests/plugins/misbehaving`, built once.
-fn misbehaving() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plugins/misbehaving");
-        let component = Path::new(HOST).with_file_name("misbehaving.wasm");
-        let output = Command::new(HOST).arg("build-plugin").arg(directory).arg("-o").arg(&component).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        component
-    })
+fn misbehaving() -> PathBuf {
+    test_plugin("misbehaving")
 }
 
 fn doing(settings: serde_json::Value) -> Run {

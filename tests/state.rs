@@ -5,23 +5,14 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::{HOST, Outcome, alerts_so_far, run_limited, within};
+use support::{HOST, Outcome, alerts_so_far, run_limited, test_plugin, within};
 
-/// The component of `tests/plugins/counter`, built once.
-fn counter() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plugins/counter");
-        let component = Path::new(HOST).with_file_name("counter.wasm");
-        let output = Command::new(HOST).arg("build-plugin").arg(directory).arg("-o").arg(&component).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        component
-    })
+fn counter() -> PathBuf {
+    test_plugin("counter")
 }
 
 /// Changes a mode so many times.

@@ -27,15 +27,19 @@ impl PrivateDir {
         }
     }
 
-    /// The user's cache, `$XDG_CACHE_HOME/tracegate` or `~/.cache/tracegate`;
-    /// `/var/cache/tracegate` for a user without a home. None if it cannot be
-    /// made safe.
-    pub fn cache_of_user() -> Option<Self> {
+    /// Where the user's cache is: `$XDG_CACHE_HOME/tracegate` or
+    /// `~/.cache/tracegate`; `/var/cache/tracegate` for a user without a home.
+    pub fn path_of_user_cache() -> PathBuf {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = absolute("XDG_CACHE_HOME")
+        absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-            .unwrap_or_else(|| PathBuf::from("/var/cache"));
-        match Self::at(base.join("tracegate")) {
+            .unwrap_or_else(|| PathBuf::from("/var/cache"))
+            .join("tracegate")
+    }
+
+    /// The user's cache; none if it cannot be made safe.
+    pub fn cache_of_user() -> Option<Self> {
+        match Self::at(Self::path_of_user_cache()) {
             Ok(directory) => Some(directory),
             Err(error) => {
                 tracing::debug!(%error, "nothing is cached");

@@ -1,15 +1,14 @@
 //! Races between the look at a call's arguments and their use.
 
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::{Value as Json, json};
 
 use crate::Failures;
 use crate::place::{Place, attacker};
-use crate::support::{HOST, Outcome, Run, host, run_limited};
+use crate::support::{Outcome, Run, host, run_limited, test_plugin};
 
 /// So many attempts a run of the host, each of which has a time limit.
 const BATCH: u64 = 10_000;
@@ -110,16 +109,8 @@ impl Race<'_> {
     }
 }
 
-/// The component of `tests/plugins/no-connect`, built once.
-pub fn no_connect() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plugins/no-connect");
-        let component = Path::new(HOST).with_file_name("no-connect.wasm");
-        let output = Command::new(HOST).arg("build-plugin").arg(directory).arg("-o").arg(&component).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        component
-    })
+pub fn no_connect() -> PathBuf {
+    test_plugin("no-connect")
 }
 
 fn guarding_files(place: &Place) -> Run {
@@ -200,7 +191,8 @@ fn memory_changed_under_any_call() {
 #[test]
 fn addresses_changed_after_the_check() {
     let calls = ["connect", "connect-unix", "sendto", "sendmsg", "sendmsg-name", "sendmmsg"];
-    let plugin = no_connect().to_str().unwrap();
+    let plugin = no_connect();
+    let plugin = plugin.to_str().unwrap();
     for call in calls {
         let port = free_port().to_string();
         let guarded = |place: &Place| {

@@ -2,9 +2,11 @@
 //! `host().protect(path).run(["tracee", …])` and looks at the outcome.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, reason = "shared by several test binaries")]
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -21,6 +23,20 @@ pub fn tracee() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The component of a plugin in `tests/plugins`, built once a test binary.
+pub fn test_plugin(name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap();
+    let build = || {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/plugins").join(name);
+        let component = Path::new(HOST).with_file_name(name).with_extension("wasm");
+        let output = Command::new(HOST).arg("build-plugin").arg(directory).arg("-o").arg(&component).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        component
+    };
+    built.entry(name.to_owned()).or_insert_with(build).clone()
 }
 
 /// A run of the host under construction.
@@ -158,14 +174,18 @@ pub const GIT_IDENTITY: [(&str, &str); 6] = [
 pub fn read_alerts(path: &Path) -> Vec<Json> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     assert!(text.is_empty() || text.ends_with('\n'), "the last alert is cut: {text:?}");
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    parse_alerts(&text)
 }
 
 /// The same while the host still writes: without a line that is not whole yet.
 pub fn alerts_so_far(path: &Path) -> Vec<Json> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    parse_alerts(whole)
+}
+
+fn parse_alerts(text: &str) -> Vec<Json> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
 /// Runs a command with no input; kills it, and fails, after the limit.

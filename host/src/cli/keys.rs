@@ -13,7 +13,7 @@ use super::Format;
 use super::network::NetworkOptions;
 use super::plugins::KeyOptions;
 use crate::config::Unsigned;
-use crate::source::{Fetched, Fetcher, PluginRef, Wants, open_regular};
+use crate::source::{Fetcher, PluginRef, Wants, open_regular};
 use crate::trust::{Demand, KeyKind, SecretKey, Verified, generate};
 
 /// Make a pair of keys to sign plugins with
@@ -144,10 +144,8 @@ pub(super) fn verify(args: &VerifyPlugin) -> anyhow::Result<()> {
     let keys = args.keys.keys()?;
     anyhow::ensure!(!keys.is_empty(), "give at least one --key");
     let fetcher = Fetcher::new(args.network.network()?);
-    let wants = Wants { minisign: true, ecdsa: true };
-    let Fetched::New(candidate, _) = fetcher.fetch(&args.plugin, None, wants)? else {
-        anyhow::bail!("{} is said to be unchanged, but nothing is known of it", args.plugin);
-    };
+    let wants = Wants::of(&keys, None);
+    let candidate = fetcher.get(&args.plugin, wants)?;
     let all = keys.iter().map(|(name, _)| name.to_owned()).collect();
     let demand = Demand { pin: None, keys: &keys, only: Some(&all), unsigned: Unsigned::Refuse };
     let verified = Verified::check(candidate, demand)?;

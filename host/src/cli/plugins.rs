@@ -233,31 +233,24 @@ impl PluginOptions {
         Ok(())
     }
 
+    /// The manifest's file, if it is one.
+    fn manifest(&self) -> Option<PathBuf> {
+        match &self.config {
+            Some(PluginRef::Path(file)) => Some(file.clone()),
+            _ => None,
+        }
+    }
+
     /// The manifest and the cache: files of the host's that no program may
     /// change.
     pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let manifest = match &self.config {
-            Some(PluginRef::Path(file)) => Some(file.clone()),
-            _ => None,
-        };
-        manifest.into_iter().chain(Cache::of_user().map(|cache| cache.directory().to_owned()))
+        self.manifest().into_iter().chain(Cache::of_user().map(|cache| cache.directory().to_owned()))
     }
 }
 
 impl NamedRef {
     fn config(&self) -> PluginConfig {
-        PluginConfig {
-            name: self.name.clone(),
-            reference: self.reference.clone(),
-            pin: None,
-            keys: None,
-            allow_rollback: false,
-            grants: None,
-            settings: "{}".into(),
-            mode: None,
-            on_error: None,
-            limits: plugin::Limits::default(),
-        }
+        PluginConfig { name: self.name.clone(), ..PluginConfig::new(self.reference.clone()) }
     }
 }
 
@@ -275,12 +268,8 @@ impl PluginOptions {
         let (config, digest) = self.read()?;
         let mut supplier = Supplier::new(runtime(Metering::Clock)?, &config).context("cannot prepare for plugins")?;
         let plugins = supplier.load(&config)?.plugins;
-        let file = match &self.config {
-            Some(PluginRef::Path(file)) => Some(file.clone()),
-            _ => None,
-        };
         let options = self.clone();
-        let origin = Origin { read: Box::new(move || options.read()), file, digest };
+        let origin = Origin { read: Box::new(move || options.read()), file: self.manifest(), digest };
         Ok(Loaded { plugins, config, supplier, origin })
     }
 }

@@ -12,7 +12,7 @@ use super::network::NetworkOptions;
 use super::plugins::KeyOptions;
 use crate::config::Unsigned;
 use crate::plugin::componentize;
-use crate::source::{Fetched, Fetcher, PluginRef, Wants};
+use crate::source::{Fetcher, PluginRef, Wants};
 use crate::trust::{Demand, Digest, Verified};
 
 /// Put a plugin into a registry
@@ -104,10 +104,8 @@ pub(super) struct PullPlugin {
 pub(super) fn pull(args: &PullPlugin) -> anyhow::Result<()> {
     let keys = args.keys.keys()?;
     let fetcher = Fetcher::new(args.network.network()?);
-    let wants = Wants { minisign: !keys.is_empty(), ecdsa: !keys.is_empty() };
-    let Fetched::New(candidate, _) = fetcher.fetch(&args.from, None, wants)? else {
-        bail!("{} is said to be unchanged, but nothing is known of it", args.from);
-    };
+    let wants = Wants::of(&keys, None);
+    let candidate = fetcher.get(&args.from, wants)?;
     let demand = Demand { pin: args.sha256, keys: &keys, only: None, unsigned: args.unsigned };
     let verified = Verified::check(candidate, demand)?;
     std::fs::write(&args.output, verified.bytes())

@@ -79,6 +79,24 @@ pub struct PluginConfig {
     pub limits: Limits,
 }
 
+impl PluginConfig {
+    /// A plugin of which nothing else is said.
+    pub fn new(reference: PluginRef) -> Self {
+        Self {
+            name: None,
+            reference,
+            pin: None,
+            keys: None,
+            allow_rollback: false,
+            grants: None,
+            settings: "{}".to_owned(),
+            mode: None,
+            on_error: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// A manifest that cannot be used, with all that is wrong in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{origin} cannot be used:{}", Lines(issues))]
@@ -213,7 +231,7 @@ impl Config {
                 None
             }
         });
-        let reader = Reader { manifest: &manifest, directory, keys: &keys };
+        let reader = Reader { manifest: &manifest, directory };
         let mut plugins: Vec<PluginConfig> = Vec::new();
         for (index, entry) in manifest.plugins.iter().enumerate() {
             let plugin = reader.plugin(&format!("/plugins/{index}"), entry, &mut issues);
@@ -281,16 +299,11 @@ fn profile(profile: Profile, defaults: &Running) -> Vec<PluginConfig> {
     let members = BUILTINS.iter().filter_map(|builtin| {
         let settings = builtin.settings_in(profile)?;
         Some(PluginConfig {
-            name: None,
-            reference: PluginRef::Builtin(builtin),
-            pin: None,
-            keys: None,
-            allow_rollback: false,
-            grants: None,
             settings: settings.to_owned(),
             mode: Some(defaults.mode.unwrap_or(builtin.mode)),
             on_error: defaults.on_error,
             limits: limits((None, None), defaults),
+            ..PluginConfig::new(PluginRef::Builtin(builtin))
         })
     });
     members.collect()
@@ -300,7 +313,6 @@ fn profile(profile: Profile, defaults: &Running) -> Vec<PluginConfig> {
 struct Reader<'a> {
     manifest: &'a Manifest,
     directory: Option<&'a Path>,
-    keys: &'a Keys,
 }
 
 impl Reader<'_> {
@@ -333,7 +345,7 @@ impl Reader<'_> {
         for name in entry.keys.iter().flatten().filter(|name| !self.manifest.trust.keys.contains_key(*name)) {
             wrong("keys", format!("`trust.keys` has no key {name:?}"));
         }
-        let vouched = entry.sha256.is_some() || !self.keys.is_empty() || !self.manifest.trust.keys.is_empty();
+        let vouched = entry.sha256.is_some() || !self.manifest.trust.keys.is_empty();
         let open = self.manifest.trust.unsigned == Unsigned::Allow;
         if let Some(reference) = &reference
             && reference.is_remote()

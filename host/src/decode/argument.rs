@@ -28,6 +28,17 @@ pub trait Memory {
     fn read(&self, address: u64, buffer: &mut [u8]) -> usize;
 }
 
+/// None at all: behind the pointers of a call that nobody makes, or that did
+/// not run.
+#[derive(Clone, Copy, Debug)]
+pub struct NoMemory;
+
+impl Memory for NoMemory {
+    fn read(&self, _address: u64, _buffer: &mut [u8]) -> usize {
+        0
+    }
+}
+
 /// Longest name, its NUL included (`PATH_MAX`).
 const PATH_MAX: usize = 4096;
 /// Most bytes of a caller's data.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Check, Verdict, advice};
 use crate::private_dir::PrivateDir;
@@ -13,7 +13,7 @@ const TITLE: &str = "Cache of compiled plugins";
 
 /// Whether compiled plugins can be kept.
 pub(super) fn check() -> Check {
-    let directory = directory();
+    let directory = PrivateDir::path_of_user_cache();
     let shown = directory.display();
     match try_out(&directory) {
         Ok(Tried::Existed) => {
@@ -40,15 +40,6 @@ pub(super) fn check() -> Check {
 }
 
 const MEANING: &str = "plugins are compiled once";
-
-/// By the rule of [`PrivateDir::cache_of_user`].
-fn directory() -> PathBuf {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(|| PathBuf::from("/var/cache"))
-        .join("tracegate")
-}
 
 enum Tried {
     Existed,

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::instance::Question;
 use super::observer::Observer;
@@ -30,7 +30,6 @@ pub struct Dispatcher {
     recorded: Stopping,
     output: Output,
     next: Next,
-    waker: Arc<OnceLock<Waker>>,
     sight: Sight,
     ledgers: Option<Ledgers>,
 }
@@ -42,7 +41,6 @@ type Next = Arc<Mutex<Option<Vec<Plugin>>>>;
 #[derive(Clone, Debug)]
 pub struct Successor {
     next: Next,
-    waker: Arc<OnceLock<Waker>>,
     output: Output,
     sight: Sight,
 }
@@ -52,7 +50,7 @@ impl Successor {
     /// or not at all.
     pub fn succeed(&self, plugins: Vec<Plugin>) {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(plugins);
-        if let Some(waker) = self.waker.get() {
+        if let Some(waker) = self.sight.waker() {
             waker.wake();
         }
     }
@@ -77,16 +75,7 @@ impl Dispatcher {
             plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
         let observer =
             if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone(), sight.clone())?) };
-        Ok(Self {
-            gate,
-            observer,
-            recorded,
-            output,
-            next: Next::default(),
-            waker: Arc::default(),
-            sight,
-            ledgers: None,
-        })
+        Ok(Self { gate, observer, recorded, output, next: Next::default(), sight, ledgers: None })
     }
 
     /// What plugins keep is written here; at the end that is waited for.
@@ -96,12 +85,7 @@ impl Dispatcher {
 
     /// A way to replace the plugins.
     pub fn successor(&self) -> Successor {
-        Successor {
-            next: self.next.clone(),
-            waker: self.waker.clone(),
-            output: self.output.clone(),
-            sight: self.sight.clone(),
-        }
+        Successor { next: self.next.clone(), output: self.output.clone(), sight: self.sight.clone() }
     }
 
     /// What can be seen of it.
@@ -143,8 +127,7 @@ impl Dispatcher {
 
 impl Handler for Dispatcher {
     fn begins(&mut self, waker: Waker) {
-        self.sight.begins(waker.clone());
-        let _first = self.waker.set(waker);
+        self.sight.begins(waker);
     }
 
     fn renew(&mut self) -> bool {

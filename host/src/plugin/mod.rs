@@ -43,25 +43,13 @@ pub use runtime::{Metering, Runtime};
 pub use subscription::{Lane, Subscription, SubscriptionError};
 pub use wit::types::Description;
 
-use crate::decode::{self, Arch, Memory};
+use crate::decode::{self, Arch, NoMemory};
 use crate::event::{Action, Alert, Answer, Errno, Event, Kind, Process, Severity};
 use crate::sight::Stats;
 use imports::{Context, Kept};
 use instance::{Fault, Hooks, Instance, Question};
 
 pub use crate::recording::Mode;
-
-/// Calls up to this number are tried out.
-const HIGHEST_TRIED: u32 = 1024;
-
-/// Behind pointers of calls that nobody makes.
-struct NoMemory;
-
-impl Memory for NoMemory {
-    fn read(&self, _address: u64, _buffer: &mut [u8]) -> usize {
-        0
-    }
-}
 
 /// Plugins of the same names hand over to each other what they kept.
 fn hand_over(mut before: Vec<Plugin>, heirs: &mut [Plugin]) {
@@ -251,9 +239,7 @@ impl Plugin {
         let kept = instance.kept().clone();
         let metrics = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         instance.kept_mut().forget_ledger();
-        let calls: Vec<u32> =
-            (0..HIGHEST_TRIED).filter(|nr| self.subscription.may_want(Arch::NATIVE, *nr, false)).collect();
-        for nr in calls {
+        for nr in self.subscription.entries() {
             let call = decode::decode(Arch::NATIVE, nr, [0; 6], &NoMemory);
             let event = Event::captured(1, 0, (1, 1), Kind::Entry(call), Arc::new(Process::unknown(1)));
             if self.subscription.wants(&event) {

@@ -130,6 +130,11 @@ impl Subscription {
         }
     }
 
+    /// Numbers of the native architecture's calls that it may want at entry.
+    pub fn entries(&self) -> impl Iterator<Item = u32> {
+        self.entry.of(Arch::NATIVE).map(|(nr, _)| nr)
+    }
+
     /// Adds the calls of the native architecture that must stop for it.
     pub fn add_to(&self, stopping: &mut Stopping) {
         for (nr, predicate) in self.entry.of(Arch::NATIVE).chain(self.exit.of(Arch::NATIVE)) {

@@ -147,6 +147,11 @@ impl Sight {
         let _first = self.0.waker.set(waker);
     }
 
+    /// The way to the tracer, once it has begun.
+    pub fn waker(&self) -> Option<&Waker> {
+        self.0.waker.get()
+    }
+
     /// A new set has taken over.
     pub fn reloaded(&self) {
         let mut reloads = self.0.reloads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,9 +178,9 @@ impl Sight {
 
     /// Everything, as it is now.
     pub fn report(&self) -> Report {
-        let coverage = self.0.waker.get().and_then(|waker| waker.coverage(PATIENCE));
+        let coverage = self.waker().and_then(|waker| waker.coverage(PATIENCE));
         let known = self.0.plugins.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let begun = self.0.waker.get().is_some();
+        let begun = self.waker().is_some();
         Report {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),

@@ -1,6 +1,7 @@
 //! One way to all sources.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::{MAX_BYTES, PluginRef, http, oci, path, s3};
 use crate::config::Network;
-use crate::trust::{Candidate, Origin, Signatures, SimpleSigning};
+use crate::trust::{Candidate, Keys, Origin, PublicKey, Signatures, SimpleSigning};
 
 /// Longest time for one plugin with its signatures.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -33,6 +34,20 @@ pub struct Wants {
     pub ecdsa: bool,
 }
 
+impl Wants {
+    /// Those that these keys can check, or, if `only` some count, those some.
+    pub fn of(keys: &Keys, only: Option<&BTreeSet<String>>) -> Self {
+        let mut wants = Self::default();
+        for (_, key) in keys.iter().filter(|(name, _)| only.is_none_or(|only| only.contains(*name))) {
+            match key {
+                PublicKey::Minisign(_) => wants.minisign = true,
+                PublicKey::Ecdsa(_) => wants.ecdsa = true,
+            }
+        }
+        wants
+    }
+}
+
 /// What came of looking.
 #[derive(Debug)]
 pub enum Fetched {
@@ -50,6 +65,13 @@ pub struct FetchError {
     pub name: String,
     /// What happened, and what to do if that is known.
     pub why: String,
+}
+
+impl FetchError {
+    /// A source that takes us to have what we have not.
+    pub(crate) fn nothing_known(reference: &PluginRef) -> Self {
+        Self { name: reference.to_string(), why: "it is said to be unchanged, but nothing is known of it".into() }
+    }
 }
 
 /// Why a source has nothing to give.
@@ -133,6 +155,17 @@ impl Fetcher {
                     }
                 })
             }
+        }
+    }
+
+    /// Fetches a plugin and its signatures, whatever is known of it.
+    ///
+    /// # Errors
+    /// If it cannot be had now.
+    pub fn get(&self, reference: &PluginRef, wants: Wants) -> Result<Candidate, FetchError> {
+        match self.fetch(reference, None, wants)? {
+            Fetched::New(candidate, _) => Ok(candidate),
+            Fetched::Unchanged => Err(FetchError::nothing_known(reference)),
         }
     }
 
@@ -236,4 +269,12 @@ pub(super) fn is_plain(network: &Network, host: &str) -> bool {
     let local = name == "localhost"
         || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     local || network.plain_http.contains(host)
+}
+
+/// An error with those of its causes that say something new.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }

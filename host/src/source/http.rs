@@ -3,7 +3,7 @@
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::{Client, StatusCode, Url};
 
-use super::fetch::{CONNECT, Found, Miss, READ, Tag, is_plain};
+use super::fetch::{CONNECT, Found, Miss, READ, Tag, is_plain, told};
 use crate::config::Network;
 
 pub(super) fn client() -> reqwest::Result<Client> {
@@ -58,7 +58,5 @@ pub(super) async fn get(
 
 /// An error with its causes, without the URL, which may hold a secret.
 fn failed(error: reqwest::Error) -> Miss {
-    let error = error.without_url();
-    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-    Miss::Failed(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+    Miss::Failed(told(&error.without_url()))
 }

@@ -16,7 +16,7 @@ use oci_client::{Client, Reference};
 use reqwest::header::HeaderValue;
 
 use super::MAX_BYTES;
-use super::fetch::{CONNECT, MAX_SIGNATURE, Miss, READ, Tag, Wants, is_plain};
+use super::fetch::{CONNECT, MAX_SIGNATURE, Miss, READ, Tag, Wants, is_plain, told};
 use crate::config::{Network, Registry};
 use crate::trust::{Digest, Signatures, SimpleSigning};
 
@@ -248,10 +248,7 @@ fn failed(error: OciDistributionError) -> Miss {
         E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => {
             Miss::Failed(format!("the registry refuses us; give an account in `network.oci`, or check it: {error}"))
         }
-        E::RequestError(request) => {
-            let causes = std::iter::successors(std::error::Error::source(request), |cause| cause.source());
-            Miss::Failed(causes.fold(request.to_string(), |text, cause| format!("{text}: {cause}")))
-        }
+        E::RequestError(request) => Miss::Failed(told(request)),
         _ => Miss::Failed(error.to_string()),
     }
 }

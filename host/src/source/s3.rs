@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::{BackoffConfig, ClientOptions, Error, GetOptions, ObjectStore as _, RetryConfig, path::Path};
 
-use super::fetch::{CONNECT, Found, Miss, READ, Tag, is_plain};
+use super::fetch::{CONNECT, Found, Miss, READ, Tag, is_plain, told};
 use crate::config::Network;
 
 /// The object, unless it is the version `known`; at most `most` bytes.
@@ -89,12 +89,4 @@ fn failed(error: Error) -> Miss {
         )),
         _ => Miss::Failed(told(&error)),
     }
-}
-
-/// An error with those of its causes that say something new.
-fn told(error: &Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes
-        .map(ToString::to_string)
-        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }

@@ -22,7 +22,7 @@ use self::versions::Versions;
 use crate::config::{self, Config, PluginConfig, Unsigned};
 use crate::plugin::{self, Identity, Ledgers, LoadError, Mode, Plugin, Runtime, Wanted};
 use crate::source::{FetchError, Fetched, Fetcher, PluginRef, Tag, Wants};
-use crate::trust::{Candidate, Demand, Digest, Grounds, PublicKey, TrustError, Verified};
+use crate::trust::{Candidate, Demand, Digest, Grounds, TrustError, Verified};
 
 /// Plugins that belong together.
 #[derive(Debug)]
@@ -166,10 +166,7 @@ impl Supplier {
                 Ok(Obtained { candidate, tag, fresh })
             }
             (Ok(Fetched::Unchanged), Some((candidate, tag))) => Ok(Obtained { candidate, tag, fresh: false }),
-            (Ok(Fetched::Unchanged), None) => Err(FetchError {
-                name: reference.to_string(),
-                why: "it is said to be unchanged, but nothing is known of it".into(),
-            }),
+            (Ok(Fetched::Unchanged), None) => Err(FetchError::nothing_known(reference)),
             (Err(error), Some((candidate, tag))) if fall_back => {
                 tracing::warn!("{error}; the one of the last time is run");
                 Ok(Obtained { candidate, tag, fresh: false })
@@ -231,18 +228,10 @@ impl Supplier {
 
 /// Which signatures a plugin's keys can check.
 fn wants(config: &Config, plugin: &PluginConfig) -> Wants {
-    let mut wants = Wants::default();
     if !plugin.reference.is_remote() && plugin.keys.is_none() {
-        return wants;
+        return Wants::default();
     }
-    let counts = |name: &str| plugin.keys.as_ref().is_none_or(|only| only.contains(name));
-    for (_, key) in config.keys.iter().filter(|(name, _)| counts(name)) {
-        match key {
-            PublicKey::Minisign(_) => wants.minisign = true,
-            PublicKey::Ecdsa(_) => wants.ecdsa = true,
-        }
-    }
-    wants
+    Wants::of(&config.keys, plugin.keys.as_ref())
 }
 
 /// A plugin for a tool, which looks at it or replays with it: the operator has
@@ -252,9 +241,7 @@ fn wants(config: &Config, plugin: &PluginConfig) -> Wants {
 /// If it cannot be had.
 pub fn for_tool(reference: &PluginRef) -> anyhow::Result<Verified> {
     let fetcher = Fetcher::new(crate::config::Network::default());
-    let Fetched::New(candidate, _) = fetcher.fetch(reference, None, Wants::default())? else {
-        anyhow::bail!("{reference} is said to be unchanged, but nothing is known of it");
-    };
+    let candidate = fetcher.get(reference, Wants::default())?;
     let keys = crate::trust::Keys::default();
     let demand = Demand { pin: None, keys: &keys, only: None, unsigned: Unsigned::Allow };
     Ok(Verified::check(candidate, demand)?)
@@ -271,11 +258,8 @@ pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) 
         "{reference}: a manifest is a file, s3:// or https://"
     );
     let fetcher = Fetcher::new(bootstrap.network.clone());
-    let by = |minisign| bootstrap.keys.iter().any(|(_, key)| matches!(key, PublicKey::Minisign(_)) == minisign);
-    let wants = Wants { minisign: reference.is_remote() && by(true), ecdsa: reference.is_remote() && by(false) };
-    let Fetched::New(candidate, _) = fetcher.fetch(reference, None, wants)? else {
-        anyhow::bail!("{reference} is said to be unchanged, but nothing is known of it");
-    };
+    let wants = if reference.is_remote() { Wants::of(&bootstrap.keys, None) } else { Wants::default() };
+    let candidate = fetcher.get(reference, wants)?;
     let demand = Demand { pin, keys: &bootstrap.keys, only: None, unsigned: bootstrap.unsigned };
     let verified = Verified::check(candidate, demand)?;
     let text = std::str::from_utf8(verified.bytes()).with_context(|| format!("{reference} is not UTF-8"))?;
@@ -284,7 +268,5 @@ pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) 
         _ => None,
     };
     let source = config::Source { origin: verified.name(), text, directory: directory.as_deref() };
-    let mut config = source.read()?;
-    config.network.plain_http.extend(bootstrap.network.plain_http.iter().cloned());
-    Ok((config, verified.digest()))
+    Ok((source.read()?, verified.digest()))
 }

@@ -45,7 +45,7 @@ impl Attached {
     /// of the same root: a task that has changed its root is shown only what is
     /// below. What was found once is taken to stay.
     pub(super) fn has(&self, tid: pid_t, fd: BorrowedFd<'_>) -> bool {
-        let Ok(found) = sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH) else { return false };
+        let Ok(found) = sys::identity_of(fd) else { return false };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains(&found.mount) {
             return true;
@@ -63,20 +63,17 @@ impl Attached {
 /// Whether steps up from a directory lead to a root that is known. The root of
 /// a tree is its own parent; our own root is the only one that stops us before.
 fn has_known_top(fd: BorrowedFd<'_>) -> bool {
-    let identity = |fd: BorrowedFd<'_>| sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok();
     let up = |fd: BorrowedFd<'_>| {
         sys::openat(fd.as_raw_fd(), c"..", libc::O_PATH | libc::O_CLOEXEC | libc::O_DIRECTORY).ok()
     };
     let Some(mut here) = up(fd) else { return false };
     for _ in 0..DEEPEST {
         let Some(above) = up(here.as_fd()) else { return false };
-        match (identity(here.as_fd()), identity(above.as_fd())) {
-            (Some(this), Some(parent)) if this == parent => {
-                return ROOTS.lock().unwrap_or_else(PoisonError::into_inner).contains(&this.place());
-            }
-            (Some(_), Some(_)) => here = above,
-            _ => return false,
+        let (Ok(this), Ok(parent)) = (sys::identity_of(&here), sys::identity_of(&above)) else { return false };
+        if this == parent {
+            return ROOTS.lock().unwrap_or_else(PoisonError::into_inner).contains(&this.place());
         }
+        here = above;
     }
     false
 }

@@ -96,7 +96,7 @@ const DELETED: &[u8] = b" (deleted)";
 pub(super) fn kind_of(tid: pid_t, path: &[u8]) -> Option<u16> {
     let (root, inside) = in_root(tid, path)?;
     let opened = open_inside(&root, &inside).ok()?;
-    sys::identity(opened.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok().map(|identity| identity.kind)
+    sys::identity_of(&opened).ok().map(|identity| identity.kind)
 }
 
 /// Whether what a resolved path of task `tid` names is on procfs, or cannot be
@@ -217,7 +217,7 @@ pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
 fn last_name(fd: BorrowedFd<'_>, mut name: BString) -> BString {
     let same = |path: &CStr| {
         let named = sys::identity(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).ok();
-        named.is_some() && named == sys::identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH).ok()
+        named.is_some() && named == sys::identity_of(fd).ok()
     };
     if !is_memory(&name) && !CString::new(name.to_vec()).is_ok_and(|path| same(&path)) {
         let length = name.len() - DELETED.len();

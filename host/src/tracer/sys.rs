@@ -8,7 +8,7 @@
 use std::ffi::{CStr, c_void};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, c_long, c_uint, pid_t};
 
@@ -377,6 +377,11 @@ pub(super) fn identity(dir: c_int, path: &CStr, flags: c_int) -> io::Result<Iden
         mount: found.stx_mnt_id,
         kind: found.stx_mode & libc::S_IFMT as u16,
     })
+}
+
+/// [`identity`] of what a descriptor refers to.
+pub(super) fn identity_of(fd: impl AsFd) -> io::Result<Identity> {
+    identity(fd.as_fd().as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
 /// Whether a descriptor is on procfs.

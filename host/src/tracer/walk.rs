@@ -88,7 +88,7 @@ impl Walk<'_, '_> {
                 }
                 found => found?,
             };
-            let identity = sys::identity(found.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
+            let identity = sys::identity_of(&found)?;
             if identity.kind == S_IFLNK && (follow || !last) {
                 self.links += 1;
                 if self.links > MAX_LINKS {
@@ -103,8 +103,8 @@ impl Walk<'_, '_> {
     }
 
     fn up(&mut self) -> io::Result<()> {
-        let here = sys::identity(self.here.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
-        let root = sys::identity(self.root.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
+        let here = sys::identity_of(&self.here)?;
+        let root = sys::identity_of(&self.root)?;
         if here != root {
             self.here = sys::openat(self.here.as_raw_fd(), c"..", NAMING | libc::O_DIRECTORY)?;
         }
@@ -113,7 +113,7 @@ impl Walk<'_, '_> {
 
     fn follow_link(&mut self, name: &CString, link: &OwnedFd) -> io::Result<()> {
         if sys::is_procfs(self.here.as_fd()) {
-            let directory = sys::identity(self.here.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
+            let directory = sys::identity_of(&self.here)?;
             let at_root = directory.inode == PROC_ROOT_INODE;
             match (at_root, name.as_bytes()) {
                 (true, b"self") => {

@@ -9,7 +9,7 @@ use libc::{c_int, pid_t};
 
 use super::Engine;
 use super::turns::Manner;
-use crate::decode::{self, Arch, Changes, Memory, Spec};
+use crate::decode::{self, Arch, Changes, Memory, NoMemory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
 use crate::tracer::Interest;
 use crate::tracer::arch::Registers;
@@ -400,14 +400,5 @@ impl Engine<'_> {
             }
             _ => Some(stop),
         }
-    }
-}
-
-/// For a call that did not run, whose results are nowhere.
-struct NoMemory;
-
-impl Memory for NoMemory {
-    fn read(&self, _address: u64, _buffer: &mut [u8]) -> usize {
-        0
     }
 }

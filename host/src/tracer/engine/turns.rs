@@ -237,7 +237,7 @@ fn opens_memory(tid: pid_t, event: &Event) -> bool {
         return false;
     }
     (0..call.arguments.len()).filter_map(|index| event.path(index)).any(|path| {
-        let usual = path.path.starts_with(b"/proc/") && !path.path.ends_with(b"/mem");
-        path.path.ends_with(b"/mem") || (!usual && resolve::may_be_procfs(tid, path))
+        // In its usual place the name tells.
+        path.path.ends_with(b"/mem") || (!path.path.starts_with(b"/proc/") && resolve::may_be_procfs(tid, path))
     })
 }
