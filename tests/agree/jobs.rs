@@ -10,6 +10,8 @@ use Step::{Asleep, Expect, Type};
 const BASH: [&str; 5] = ["bash", "--norc", "--noprofile", "--noediting", "-i"];
 const DASH: [&str; 2] = ["dash", "-i"];
 
+/// A key that sends a signal throws away what the terminal was still to show
+/// (`isig` of `n_tty` in Linux), so what was typed before is seen before.
 pub fn cases() -> Vec<Case> {
     let prompt = Expect("PROMPT> ");
     let leave = [prompt, Type("exit 3\n")];
@@ -22,6 +24,7 @@ pub fn cases() -> Vec<Case> {
             &BASH,
             &[
                 Type("sleep 1000\n"),
+                Expect("sleep 1000\r"),
                 Asleep("sleep"),
                 Type("\x1a"),
                 Expect("Stopped"),
@@ -49,12 +52,14 @@ pub fn cases() -> Vec<Case> {
             &BASH,
             &[
                 Type("sleep 1000 | cat | cat\n"),
+                Expect("sleep 1000 | cat | cat\r"),
                 Asleep("sleep"),
                 Asleep("cat"),
                 Type("\x1a"),
                 Expect("Stopped"),
                 prompt,
                 Type("fg\n"),
+                Expect("\nsleep 1000"),
                 Asleep("sleep"),
                 Type("\x03"),
                 prompt,
@@ -67,6 +72,7 @@ pub fn cases() -> Vec<Case> {
             &BASH,
             &[
                 Type("sleep 1000\n"),
+                Expect("sleep 1000\r"),
                 Asleep("sleep"),
                 Type("\x03"),
                 prompt,
@@ -74,6 +80,7 @@ pub fn cases() -> Vec<Case> {
                 Expect("status 130"),
                 prompt,
                 Type("ulimit -c 0; sleep 1001\n"),
+                Expect("sleep 1001\r"),
                 Asleep("sleep"),
                 Type("\x1c"),
                 Expect("Quit"),
@@ -87,6 +94,7 @@ pub fn cases() -> Vec<Case> {
             &DASH,
             &[
                 Type("sleep 1000\n"),
+                Expect("sleep 1000\r"),
                 Asleep("sleep"),
                 Type("\x1a"),
                 Expect("Stopped"),
@@ -189,6 +197,7 @@ pub fn cases() -> Vec<Case> {
                 Type("bash --norc --noprofile --noediting -i\n"),
                 prompt,
                 Type("sleep 1000\n"),
+                Expect("sleep 1000\r"),
                 Asleep("sleep"),
                 Type("\x1a"),
                 Expect("Stopped"),
@@ -197,6 +206,7 @@ pub fn cases() -> Vec<Case> {
                 Expect("There are stopped jobs."),
                 prompt,
                 Type("fg\n"),
+                Expect("\nsleep 1000"),
                 Asleep("sleep"),
                 Type("\x03"),
                 prompt,
