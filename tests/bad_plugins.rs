@@ -54,7 +54,7 @@ fn refused(plugin: &Path, parts: &[&str]) {
 #[test]
 fn files_that_are_no_plugin() {
     refused(Path::new("/no/such/plugin.wasm"), &["cannot read /no/such/plugin.wasm", "No such file"]);
-    refused(Path::new("/etc"), &["cannot read /etc", "directory"]);
+    refused(Path::new("/etc"), &["the directory /etc has no plugin"]);
     refused(file(b"#!/bin/sh\n").path(), &["not"]);
     refused(file(b"").path(), &["not"]);
     refused(file(b"\0asm\x0d\0\x01\0rubbish").path(), &["does not compile"]);
@@ -167,7 +167,11 @@ fn floods_are_cut() {
     assert!(outcome.alerts[0]["message"].as_str().unwrap().len() <= 16 * 1024);
     let outcome = open_under("log-flood", &[]);
     outcome.says("ok");
-    assert_eq!(outcome.stderr.matches("more").count(), 100, "{outcome:#?}");
+    assert_eq!(outcome.stderr.matches("WARN more").count(), 100, "{outcome:#?}");
+    let outcome = open_under("log-flood", &[("--log-rate", "7")]);
+    assert_eq!(outcome.stderr.matches("WARN more").count(), 7, "{outcome:#?}");
+    let outcome = open_under("flood", &[("--alert-rate", "3")]);
+    assert_eq!(outcome.rules(), ["flood", "flood", "flood", "alerts-dropped"], "{outcome:#?}");
 }
 
 #[test]

@@ -457,7 +457,7 @@ fn a_process_that_is_not_there() {
         "missing",
         &[&format!("no process {pid_max} is visible"), "pidMode", "shareProcessNamespace"],
     );
-    assert_eq!((report.works().1, report.status), ("no", 0), "the status is that of run");
+    assert_eq!((report.works().1, report.status), ("no", 1), "the status is that of attaching to it");
 }
 
 #[test]

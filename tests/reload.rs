@@ -2,6 +2,11 @@
 //! is judged twice or by half, and what is wrong changes nothing.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+#[path = "reload/remote.rs"]
+mod remote;
+#[allow(dead_code, reason = "shared with the tests of sources")]
+#[path = "sources/servers.rs"]
+mod servers;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -41,6 +46,11 @@ struct Run {
 impl Run {
     /// The loop under a manifest.
     fn start(manifest: impl FnOnce(&Path) -> String) -> Self {
+        Self::start_with(manifest, &[])
+    }
+
+    /// The same with these in the host's environment.
+    fn start_with(manifest: impl FnOnce(&Path) -> String, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         for name in ["a", "b"] {
@@ -51,7 +61,7 @@ impl Run {
         let mut host = Command::new(HOST);
         host.args(["run", "--config"]).arg(at("manifest.toml")).arg("--alerts").arg(at("alerts"));
         host.args(["--", "python3", "-c", LOOP]).args([at("a"), at("b"), at("end")]);
-        host.env("XDG_CACHE_HOME", at("cache"));
+        host.env("XDG_CACHE_HOME", at("cache")).envs(environment.iter().copied());
         let mut host = host.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(host.stdout.take().unwrap());
@@ -67,6 +77,18 @@ impl Run {
     #[track_caller]
     fn tells(&self, expected: &str) {
         match self.lines.recv_timeout(Duration::from_secs(20)) {
+            Ok(line) => assert_eq!(line, expected),
+            Err(error) => panic!("{expected:?} was never told: {error}; {:#?}", self.alerts()),
+        }
+    }
+
+    /// The same after a swap of what is closed. Each pair of calls is judged by
+    /// the one set or by the other; a swap between the two of a pair opens
+    /// both or neither.
+    #[track_caller]
+    fn tells_after_a_swap(&self, expected: &str) {
+        match self.lines.recv_timeout(Duration::from_secs(20)) {
+            Ok(line) if line == "denied denied" || line == "open open" => self.tells(expected),
             Ok(line) => assert_eq!(line, expected),
             Err(error) => panic!("{expected:?} was never told: {error}; {:#?}", self.alerts()),
         }
@@ -120,13 +142,7 @@ fn new_settings() {
     let run = Run::start(|at| closing(&at.join("a")));
     run.tells("denied open");
     write(&run.at("manifest.toml"), &closing(&run.at("b")));
-    // Each pair of calls is judged by the one or by the other; a swap between
-    // the two of a pair opens both or neither.
-    let mut line = run.lines.recv_timeout(Duration::from_secs(20)).unwrap();
-    if line == "denied denied" || line == "open open" {
-        line = run.lines.recv_timeout(Duration::from_secs(20)).unwrap();
-    }
-    assert_eq!(line, "open denied");
+    run.tells_after_a_swap("open denied");
     run.waits_for("plugins-replaced", "sensitive-files");
     assert_eq!(run.end(), [""; 0]);
 }
@@ -209,5 +225,34 @@ fn new_files() {
     std::fs::write(&target, &whole).unwrap();
     let replaced = || run.alerts().iter().filter(|alert| alert["rule"] == "plugins-replaced").count();
     within(Duration::from_secs(20), "the whole plugin runs", || (replaced() == 3).then_some(()));
+    assert_eq!(run.end(), [""; 0]);
+}
+
+/// A directory stands for what is in it: plugins come and go, and so do their
+/// settings.
+#[test]
+fn a_directory() {
+    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/dist");
+    let put = |run: &Path, name: &str, plugin: &str| {
+        let new = run.join("new");
+        std::fs::copy(dist.join(plugin), &new).unwrap();
+        std::fs::rename(new, run.join("plugins").join(name)).unwrap();
+    };
+    let run = Run::start(|at| {
+        std::fs::create_dir(at.join("plugins")).unwrap();
+        put(at, "monitor.wasm", "process-monitor.wasm");
+        "format = 1\nreload = { every-s = 1 }\n[[plugins]]\nsource = \"plugins\"\n".into()
+    });
+    run.tells("open open");
+    let settings = |name: &str| format!("{{\"paths\": [{:?}]}}", run.at(name));
+    write(&run.at("plugins/files.json"), &settings("a"));
+    put(run.directory.path(), "files.wasm", "sensitive-files.wasm");
+    run.tells("denied open");
+    write(&run.at("plugins/files.json"), &settings("b"));
+    run.tells_after_a_swap("open denied");
+    std::fs::remove_file(run.at("plugins/monitor.wasm")).unwrap();
+    run.waits_for("plugins-replaced", "plugins were replaced: sensitive-files 0.1.0");
+    std::fs::remove_file(run.at("plugins/files.wasm")).unwrap();
+    run.waits_for("plugins-not-replaced", "has no plugin");
     assert_eq!(run.end(), [""; 0]);
 }

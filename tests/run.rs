@@ -34,6 +34,25 @@ fn exit_status_is_the_programs() {
 }
 
 #[test]
+fn a_command_needs_no_dashes_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let alerts = directory.path().join("alerts");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(HOST);
+        Outcome::of(&run_limited(command.args(["run", "--alerts"]).arg(&alerts).args(words)))
+    };
+    for words in
+        [["sh", "-c", "echo $1; exit 3", "sh", "--plugin"].as_slice(), &["--", "sh", "-c", "echo --plugin; exit 3"]]
+    {
+        let outcome = run(words);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (3, "--plugin\n"), "{outcome:#?}");
+    }
+    let outcome = run(&["--plugins", "sh"]);
+    assert_eq!(outcome.status, 2, "{outcome:#?}");
+    assert!(outcome.stderr.contains("unexpected argument '--plugins'"), "{outcome:#?}");
+}
+
+#[test]
 fn a_deadly_signal_is_told_as_128_and_its_number() {
     for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGABRT, libc::SIGRTMIN() + 3] {
         assert_eq!(host().tracee(&["kill-self", &signal.to_string()]).status, 128 + signal);

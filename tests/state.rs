@@ -80,9 +80,8 @@ fn over_runs() {
     assert_eq!(place.told().last(), Some(&0), "another plugin has its own");
     let none = ["--state", state.to_str().unwrap(), "--grant", "counter=none"];
     let outcome = Outcome::of(&run_limited(&mut place.host(&none, 1)));
-    assert_eq!(outcome.status, 0, "{outcome:#?}");
-    let alerts = std::fs::read_to_string(place.at("alerts")).unwrap();
-    assert!(alerts.contains("kept false"), "what is not granted is not kept: {alerts}");
+    assert_eq!(outcome.status, 125, "{outcome:#?}");
+    assert!(outcome.stderr.contains("asks for state, which is not granted"), "{outcome:#?}");
     // Only we can look at it.
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&state).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o700);

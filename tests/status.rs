@@ -91,7 +91,7 @@ fn what_runs_and_what_it_answered() {
     within(Duration::from_secs(20), "denials are counted", || (denied(&running.json()) > 5).then_some(()));
     let report = running.json();
     assert_eq!((&report["live"], &report["ready"]), (&Json::Bool(true), &Json::Bool(true)));
-    assert_eq!(report["coverage"], serde_json::json!({"processes": 1, "threads": 2, "filtered": 2}));
+    assert_eq!(report["coverage"], serde_json::json!({"processes": 1, "threads": 2, "filtered": 2, "refused": 0}));
     let [files, monitor] = report["plugins"].as_array().unwrap().as_slice() else { panic!("{report:#}") };
     assert_eq!(
         (&files["name"], &files["mode"], &files["lane"]),

@@ -37,6 +37,8 @@ pub mod recording;
 
 pub mod doctor;
 
+mod budget;
+
 mod private_dir;
 
 mod schema;

@@ -1,6 +1,12 @@
 //! JSON against a JSON Schema, with all that is wrong and where.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
+
+/// Most parts of a schema with each reference replaced by what it refers to: a
+/// few references to references come to more than anybody can wait for.
+const MOST_PARTS: u64 = 100_000;
 
 /// Something wrong at one place.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -19,12 +25,51 @@ impl Issue {
 
 /// All that is wrong with `value`; an error if `schema` is none.
 pub(crate) fn issues(schema: &Value, value: &Value) -> Result<Vec<Issue>, String> {
+    let parts = parts(schema, schema, &mut HashMap::new())?;
+    if parts > MOST_PARTS {
+        return Err(format!("it has {parts} parts with all that it refers to; at most {MOST_PARTS} are taken"));
+    }
     let validator = jsonschema::validator_for(schema).map_err(|error| error.to_string())?;
     let mut issues = Vec::new();
     for error in validator.iter_errors(value) {
         add(&error, &mut issues);
     }
     Ok(issues)
+}
+
+/// Parts of `value`, which is within `schema`, with all that it refers to. A
+/// reference to what is being counted counts as one. `known` has what was
+/// counted.
+fn parts<'s>(schema: &'s Value, value: &'s Value, known: &mut HashMap<&'s str, u64>) -> Result<u64, String> {
+    let mut sum = 1_u64;
+    let inner: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                let (Some(target), true) = (
+                    reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer)),
+                    reference == "#" || reference.starts_with("#/"),
+                ) else {
+                    return Err(format!("it refers to {reference:?}, which is not within it"));
+                };
+                let counted = if let Some(counted) = known.get(reference.as_str()) {
+                    *counted
+                } else {
+                    known.insert(reference, 1);
+                    let counted = parts(schema, target, known)?;
+                    known.insert(reference, counted);
+                    counted
+                };
+                sum = sum.saturating_add(counted);
+            }
+            Box::new(fields.values())
+        }
+        Value::Array(items) => Box::new(items.iter()),
+        _ => return Ok(1),
+    };
+    for inner in inner {
+        sum = sum.saturating_add(parts(schema, inner, known)?);
+    }
+    Ok(sum)
 }
 
 /// The only value that an alternative takes.

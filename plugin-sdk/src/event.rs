@@ -8,7 +8,7 @@ use std::ops::Deref;
 
 use crate::bindings::tracegate::plugin::types::{Header, Process, Value};
 use crate::known::{Known, Lookup, lookup};
-use crate::source::Source;
+use crate::source::Asked;
 use crate::{ForkInfo, ProcessChange};
 
 /// A system call: registers, decoded arguments, and what can be asked of it.
@@ -19,14 +19,14 @@ use crate::{ForkInfo, ProcessChange};
 pub struct Call<'e> {
     header: Header,
     arguments: &'e [Value],
-    source: &'e dyn Source,
+    source: &'e Asked,
     known: Option<Known>,
     name: OnceCell<String>,
     process: OnceCell<Process>,
 }
 
 impl<'e> Call<'e> {
-    pub(crate) fn new(header: Header, arguments: &'e [Value], source: &'e dyn Source) -> Self {
+    pub(crate) fn new(header: Header, arguments: &'e [Value], source: &'e Asked) -> Self {
         let mut call = Self { header, arguments, source, known: None, name: OnceCell::new(), process: OnceCell::new() };
         call.known = match lookup(header.arch, header.nr) {
             Lookup::Known(known) => Some(known),
@@ -92,7 +92,7 @@ impl<'e> Call<'e> {
         self.source.describe(argument)
     }
 
-    pub(crate) fn source(&self) -> &'e dyn Source {
+    pub(crate) fn source(&self) -> &'e Asked {
         self.source
     }
 
@@ -217,7 +217,7 @@ pub struct ProcessEvent<'e> {
     pub(crate) pid: u32,
     pub(crate) tid: u32,
     pub(crate) change: ProcessChange,
-    pub(crate) source: &'e dyn Source,
+    pub(crate) source: &'e Asked,
     pub(crate) process: OnceCell<Process>,
 }
 

@@ -117,6 +117,8 @@ fn a_kernel_thread() {
         Some(pid) => {
             let name = field(pid, "Name").unwrap();
             refuses(pid, &format!(" ({name})"), "is a kernel thread");
+            // Of its descendants, which nobody named, nothing is said.
+            refuses(2, " (kthreadd)", "is a kernel thread");
         }
         None => assert!(!kthreadd, "kthreadd is visible, but no thread of it"),
     }

@@ -11,7 +11,7 @@ use crate::place::{Place, attacker};
 use crate::support::{Outcome, Run, host, run_limited, test_plugin};
 
 /// So many attempts a run of the host, each of which has a time limit.
-const BATCH: u64 = 10_000;
+const BATCH: u64 = 2_000;
 
 /// Attempts of each race.
 fn attempts() -> u64 {

@@ -51,7 +51,7 @@ fn wait_for(port: u16, what: &str) {
 pub struct Registry {
     pub port: u16,
     pub directory: tempfile::TempDir,
-    _process: Process,
+    process: Option<Process>,
 }
 
 /// `team:secret`, by bcrypt.
@@ -72,10 +72,22 @@ impl Registry {
             writeln!(config, "auth: {{ htpasswd: {{ realm: test, path: {} }} }}", htpasswd.display()).unwrap();
         }
         std::fs::write(at("config.yml"), config).unwrap();
+        let mut registry = Self { port, directory, process: None };
+        registry.again();
+        registry
+    }
+
+    /// Starts it again.
+    pub fn again(&mut self) {
+        let at = |name: &str| self.directory.path().join(name);
         let mut command = Command::new("docker-registry");
-        let process = Process::start(command.arg("serve").arg(at("config.yml")), &at("log"));
-        wait_for(port, "the registry answers");
-        Self { port, directory, _process: process }
+        self.process = Some(Process::start(command.arg("serve").arg(at("config.yml")), &at("log")));
+        wait_for(self.port, "the registry answers");
+    }
+
+    #[allow(dead_code, reason = "of those that share this file some never stop it")]
+    pub fn stop(&mut self) {
+        self.process = None;
     }
 
     pub fn reference(&self, tag: &str) -> String {

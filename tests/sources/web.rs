@@ -1,7 +1,8 @@
 //! Web servers.
 
 use crate::servers::{Answer, Web};
-use crate::{Workshop, plugin, run};
+use crate::support::{Outcome, run_limited, test_plugin};
+use crate::{Workshop, check_failure, plugin, run};
 
 #[test]
 fn signed_and_pinned() {
@@ -91,4 +92,31 @@ fn a_manifest_from_the_network() {
     web.answer("/manifest.toml.minisig", Answer::Content(signature));
     workshop.fails(&command("stranger"), "is not signed by a trusted key");
     workshop.runs(&mut workshop.host(&command("mini")));
+}
+
+/// A plugin from the network gets what the operator grants, and does not run
+/// if it asks for more.
+#[test]
+fn what_is_asked_for_and_not_granted() {
+    let (workshop, web) = (Workshop::new(), Web::start());
+    web.answer("/counter.wasm", Answer::Content(std::fs::read(test_plugin("counter")).unwrap()));
+    let options = |grant: &str| {
+        let words = ["--unsigned", "allow", "--grant", grant];
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        run(&web.url("/counter.wasm"), &words[..if grant.is_empty() { 2 } else { 4 }])
+    };
+    for (grant, missing) in [("", true), ("counter=memory,descriptors", true), ("counter=state", false)] {
+        let outcome = Outcome::of(&run_limited(workshop.host(&options(grant)).args(["--", "true"])));
+        if missing {
+            check_failure(&outcome, "asks for state, which is not granted to it");
+        } else {
+            assert_eq!(outcome.status, 0, "{outcome:#?}");
+        }
+    }
+    let asks = |plugin: &str| {
+        let said = workshop.ok(&["inspect-plugin", plugin, "--format", "json"]);
+        serde_json::from_str::<serde_json::Value>(&said).unwrap()["asks"].clone()
+    };
+    assert_eq!(asks(test_plugin("counter").to_str().unwrap()), serde_json::json!(["state"]));
+    assert_eq!(asks("builtin:process-monitor"), serde_json::json!([]));
 }

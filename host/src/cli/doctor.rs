@@ -19,7 +19,7 @@ Examples:
   host doctor --format json | jq '.checks[] | select(.verdict == \"missing\")'
 
 Exit status:
-  0  `host run` can work here, perhaps with limits
+  0  `host run` can work here, perhaps with limits; with --pid, `host attach` to that process can
   1  it cannot
 JSON: one object with version, kernel, arch, summary and checks.")]
 pub(super) struct Doctor {
@@ -38,8 +38,9 @@ pub(super) fn run(args: &Doctor) -> ExitCode {
         Format::Text => super::print(report.to_string().trim_end()),
         Format::Json => serde_json::to_string_pretty(&report).map_err(Into::into).and_then(|text| super::print(&text)),
     };
-    match printed {
-        Err(error) => fail(&error, 1),
-        Ok(()) => ExitCode::from(u8::from(report.summary.run.verdict == Work::No)),
+    if let Err(error) = printed {
+        return fail(&error, 1);
     }
+    let asked = if args.pid.is_some() { &report.summary.attach } else { &report.summary.run };
+    ExitCode::from(u8::from(asked.verdict == Work::No))
 }

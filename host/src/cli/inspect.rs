@@ -8,7 +8,7 @@ use crate::plugin::{self, Metering};
 use crate::source::PluginRef;
 use crate::supply;
 
-/// Show a plugin's name, version, summary and settings schema
+/// Show a plugin's name, version, summary, what it asks for, and its settings schema
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -32,12 +32,13 @@ pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {
     let schema: serde_json::Value = serde_json::from_str(&description.settings_schema)?;
     match args.format {
         Format::Text => super::print(&format!(
-            "{} {}\n{}\n{} bytes, sha256 {}\nsettings schema:\n{schema:#}",
+            "{} {}\n{}\n{} bytes, sha256 {}\nasks for: {}\nsettings schema:\n{schema:#}",
             description.name,
             description.version,
             description.summary,
             bytes.len(),
-            verified.digest()
+            verified.digest(),
+            if opened.asks().is_empty() { "nothing".into() } else { plugin::listed(opened.asks()) },
         ))?,
         Format::Json => {
             let document = serde_json::json!({
@@ -46,6 +47,7 @@ pub(super) fn run(args: &InspectPlugin) -> anyhow::Result<()> {
                 "summary": description.summary,
                 "bytes": bytes.len(),
                 "sha256": verified.digest().to_string(),
+                "asks": opened.asks(),
                 "settings_schema": schema,
             });
             super::print(&format!("{document:#}"))?;

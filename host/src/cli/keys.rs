@@ -13,7 +13,7 @@ use super::Format;
 use super::network::NetworkOptions;
 use super::plugins::KeyOptions;
 use crate::config::Unsigned;
-use crate::source::{Fetcher, PluginRef, Wants, open_regular};
+use crate::source::{Fetcher, PluginRef, Wants, read_regular};
 use crate::trust::{Demand, KeyKind, SecretKey, Verified, generate};
 
 /// Make a pair of keys to sign plugins with
@@ -105,13 +105,7 @@ pub(super) fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
 }
 
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let read = || {
-        let mut bytes = Vec::new();
-        open_regular(path)?.take(crate::source::MAX_BYTES as u64).read_to_end(&mut bytes)?;
-        std::io::Result::Ok(bytes)
-    };
-    read().with_context(|| format!("cannot read {}", path.display()))
+    read_regular(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Check a plugin's signature

@@ -2,7 +2,6 @@
 #![allow(clippy::doc_markdown, reason = "they are help texts")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +36,8 @@ pub(super) struct PluginOptions {
     #[arg(long, value_name = "SHA256", requires = "config")]
     config_sha256: Option<Digest>,
 
-    /// Plugin to load: a file, builtin:NAME, s3://BUCKET/KEY,
+    /// Plugin to load: a file, a directory with NAME.wasm files and perhaps
+    /// NAME.json for their settings, builtin:NAME, s3://BUCKET/KEY,
     /// oci://REGISTRY/REPOSITORY:TAG or https://…. Repeatable; asked in this
     /// order. NAME=REF gives it another name. Without any, the profile's run
     #[arg(long = "plugin", value_name = "[NAME=]REF")]
@@ -89,6 +89,14 @@ pub(super) struct PluginOptions {
     /// Most memory for each plugin, in MiB; 64 if not given
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=4096))]
     memory: Option<u32>,
+
+    /// Most alerts of each plugin in one second; 5000 if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    alert_rate: Option<u32>,
+
+    /// Most lines of each plugin in the log in one second; 100 if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    log_rate: Option<u32>,
 
     /// Look for new plugins and a new manifest, and replace them without
     /// losing an event: remote ones every so many seconds, files when they
@@ -165,20 +173,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Longest settings, in bytes.
-const MAX_SETTINGS: u64 = 1 << 20;
-
 /// A text, or the content of the file after `@`.
 pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
     match text.strip_prefix('@') {
-        Some(file) => {
-            let read = || {
-                let mut text = String::new();
-                source::open_regular(file.as_ref())?.take(MAX_SETTINGS + 1).read_to_string(&mut text)?;
-                if text.len() as u64 > MAX_SETTINGS { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
-            };
-            read().map_err(|error: std::io::Error| anyhow::anyhow!("cannot read {file}: {error}"))
-        }
+        Some(file) => source::read_text(file.as_ref()).map_err(|error| anyhow::anyhow!("cannot read {file}: {error}")),
         None => Ok(text.to_owned()),
     }
 }
@@ -186,15 +184,13 @@ pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
 impl PluginOptions {
     /// What these options and the manifest say together.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
-        Ok(self.read()?.0)
-    }
-
-    /// The same, with a digest of the manifest.
-    fn read(&self) -> anyhow::Result<(Config, Digest)> {
-        let Some(reference) = &self.config else { return Ok((self.bootstrap()?, Digest::of(b""))) };
-        let (mut config, digest) = supply::manifest(reference, &self.bootstrap()?, self.config_sha256)?;
-        self.apply(&mut config)?;
-        Ok((config, digest))
+        let mut config = self.bootstrap()?;
+        if let Some(reference) = &self.config {
+            config = supply::manifest(reference, &config, self.config_sha256)?;
+            self.apply(&mut config)?;
+        }
+        supply::expand(&mut config)?;
+        Ok(config)
     }
 
     /// What these options say alone.
@@ -215,9 +211,12 @@ impl PluginOptions {
             if let Some(mib) = self.memory {
                 plugin.limits.memory = (mib as usize) << 20;
             }
+            plugin.limits.alert_rate = self.alert_rate.unwrap_or(plugin.limits.alert_rate);
+            plugin.limits.log_rate = self.log_rate.unwrap_or(plugin.limits.log_rate);
         }
         let overrides = &mut config.overrides;
         overrides.settings = per_name(&self.settings, text_or_file).context("--settings")?;
+        config.read_from.extend(self.settings.iter().filter_map(|(_, text)| text.strip_prefix('@').map(PathBuf::from)));
         overrides.modes = per_name(&self.mode, choice::<Mode>).context("--mode: give enforce or monitor")?;
         overrides.on_errors =
             per_name(&self.on_error, choice::<OnError>).context("--on-error: give allow, deny or quarantine")?;
@@ -265,11 +264,11 @@ pub(super) struct Loaded {
 impl PluginOptions {
     /// Loads and configures all plugins.
     pub(super) fn load(&self) -> anyhow::Result<Loaded> {
-        let (config, digest) = self.read()?;
+        let config = self.config()?;
         let mut supplier = Supplier::new(runtime(Metering::Clock)?, &config).context("cannot prepare for plugins")?;
         let plugins = supplier.load(&config)?.plugins;
         let options = self.clone();
-        let origin = Origin { read: Box::new(move || options.read()), file: self.manifest(), digest };
+        let origin = Origin { read: Box::new(move || options.config()), file: self.manifest() };
         Ok(Loaded { plugins, config, supplier, origin })
     }
 }

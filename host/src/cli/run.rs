@@ -37,7 +37,7 @@ pub(super) struct Run {
     on_host_death: OnHostDeath,
 
     /// Program and arguments
-    #[arg(required = true, last = true, value_name = "CMD")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::plugin::{Capability, Mode, OnError};
+use crate::plugin::{Capability, Limits, Mode, OnError};
 
 /// What a Tracegate host runs: plugins, whom it trusts, where alerts go.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -87,6 +88,39 @@ pub struct Running {
     /// Most memory, in MiB; 64 if left out.
     #[schemars(range(min = 1, max = 4096))]
     pub memory_mib: Option<u32>,
+
+    /// Most alerts in one second; 5000 if left out. Others are counted.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub alert_rate: Option<u32>,
+
+    /// Most lines of the log in one second; 100 if left out. Others are counted.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub log_rate: Option<u32>,
+}
+
+impl Running {
+    /// This, and what it leaves open as `defaults` has it.
+    pub(super) fn or(&self, defaults: &Self) -> Self {
+        Self {
+            mode: self.mode.or(defaults.mode),
+            on_error: self.on_error.or(defaults.on_error),
+            deadline_ms: self.deadline_ms.or(defaults.deadline_ms),
+            memory_mib: self.memory_mib.or(defaults.memory_mib),
+            alert_rate: self.alert_rate.or(defaults.alert_rate),
+            log_rate: self.log_rate.or(defaults.log_rate),
+        }
+    }
+
+    /// The limits that it comes to.
+    pub(super) fn limits(&self) -> Limits {
+        let otherwise = Limits::default();
+        Limits {
+            deadline: self.deadline_ms.map_or(otherwise.deadline, |ms| Duration::from_millis(ms.into())),
+            memory: self.memory_mib.map_or(otherwise.memory, |mib| (mib as usize) << 20),
+            alert_rate: self.alert_rate.unwrap_or(otherwise.alert_rate),
+            log_rate: self.log_rate.unwrap_or(otherwise.log_rate),
+        }
+    }
 }
 
 /// One plugin.
@@ -98,7 +132,9 @@ pub struct Entry {
     pub name: Option<String>,
 
     /// Where it is: a file (relative to the manifest), builtin:NAME,
-    /// s3://BUCKET/KEY, oci://REGISTRY/REPOSITORY:TAG, or https://….
+    /// s3://BUCKET/KEY, oci://REGISTRY/REPOSITORY:TAG, or https://…. A
+    /// directory stands for all of its *.wasm files, by name; the settings of
+    /// each are in a file of the same name that ends in .json.
     pub source: String,
 
     /// SHA-256 of the component, in hexadecimal: nothing else is run.
@@ -137,6 +173,28 @@ pub struct Entry {
     /// Most memory, in MiB.
     #[schemars(range(min = 1, max = 4096))]
     pub memory_mib: Option<u32>,
+
+    /// Most alerts in one second.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub alert_rate: Option<u32>,
+
+    /// Most lines of the log in one second.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub log_rate: Option<u32>,
+}
+
+impl Entry {
+    /// How it runs, as far as it says so.
+    pub(super) fn running(&self) -> Running {
+        Running {
+            mode: self.mode,
+            on_error: self.on_error,
+            deadline_ms: self.deadline_ms,
+            memory_mib: self.memory_mib,
+            alert_rate: self.alert_rate,
+            log_rate: self.log_rate,
+        }
+    }
 }
 
 /// Whose plugins are run.
@@ -176,7 +234,7 @@ pub struct Reload {
 }
 
 /// How to reach stores and registries.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Network {
     /// S3 and what speaks like it.
@@ -194,7 +252,7 @@ pub struct Network {
 /// S3. What is left out is taken from the environment, as by AWS's own tools:
 /// `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`
 /// (the role of an ECS task) and others.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct S3 {
     /// URL of a store that is not AWS's.
@@ -204,7 +262,7 @@ pub struct S3 {
 }
 
 /// An account at a registry.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Registry {
     /// User.

@@ -30,7 +30,7 @@ use crate::trust::{Digest, Keys};
 pub const MAX_BYTES: u64 = 1 << 20;
 
 /// What to run, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The plugins, in the order in which they are asked.
     pub plugins: Vec<PluginConfig>,
@@ -52,10 +52,13 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Address for Prometheus and health checks.
     pub metrics: Option<SocketAddr>,
+    /// Files and directories that it was read from, beside the manifest and
+    /// the plugins.
+    pub read_from: Vec<PathBuf>,
 }
 
 /// One plugin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginConfig {
     /// What to call it; what it calls itself if none.
     pub name: Option<String>,
@@ -154,14 +157,15 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Reads and checks the manifest.
-    pub fn read(&self) -> Result<Config, ConfigError> {
+    /// Reads and checks the manifest. `known` is what was said beside it, as by
+    /// options: whoever vouches there vouches here, too.
+    pub fn read(&self, known: &Config) -> Result<Config, ConfigError> {
         let json = self.text.trim_start().starts_with('{');
         let value = if json { self.json() } else { self.toml() }?;
         let mut issues = schema::issues(&json_schema(), &value).unwrap_or_else(|error| vec![Issue::at("", error)]);
         if issues.is_empty() {
             match serde_json::from_value::<Manifest>(value) {
-                Ok(manifest) => match Config::of(manifest, self.directory) {
+                Ok(manifest) => match Config::of(manifest, self.directory, known) {
                     Ok(config) => return Ok(config),
                     Err(found) => issues = found,
                 },
@@ -213,10 +217,11 @@ impl Config {
             state: None,
             socket: None,
             metrics: None,
+            read_from: Vec::new(),
         }
     }
 
-    fn of(manifest: Manifest, directory: Option<&Path>) -> Result<Self, Vec<Issue>> {
+    fn of(manifest: Manifest, directory: Option<&Path>, known: &Self) -> Result<Self, Vec<Issue>> {
         let mut issues = Vec::new();
         let mut keys = Keys::default();
         for (name, text) in &manifest.trust.keys {
@@ -231,7 +236,7 @@ impl Config {
                 None
             }
         });
-        let reader = Reader { manifest: &manifest, directory };
+        let reader = Reader { manifest: &manifest, directory, known };
         let mut plugins: Vec<PluginConfig> = Vec::new();
         for (index, entry) in manifest.plugins.iter().enumerate() {
             let plugin = reader.plugin(&format!("/plugins/{index}"), entry, &mut issues);
@@ -265,6 +270,7 @@ impl Config {
             state: manifest.state.map(|path| from(directory, path)),
             socket: manifest.status.socket.map(|path| from(directory, path)),
             metrics,
+            read_from: Vec::new(),
         })
     }
 
@@ -282,16 +288,12 @@ impl Config {
             Destination::File(file) => Some(file.clone()),
             _ => None,
         });
-        self.plugin_files().chain(alerts).chain(self.state.clone()).chain(self.socket.clone())
+        self.plugin_files()
+            .chain(self.read_from.iter().cloned())
+            .chain(alerts)
+            .chain(self.state.clone())
+            .chain(self.socket.clone())
     }
-}
-
-/// How a plugin runs, where neither it nor the defaults say so.
-pub fn limits(own: (Option<u32>, Option<u32>), defaults: &Running) -> Limits {
-    let otherwise = Limits::default();
-    let deadline = own.0.or(defaults.deadline_ms).map_or(otherwise.deadline, |ms| Duration::from_millis(ms.into()));
-    let memory = own.1.or(defaults.memory_mib).map_or(otherwise.memory, |mib| (mib as usize) << 20);
-    Limits { deadline, memory }
 }
 
 /// The embedded plugins of a profile.
@@ -302,7 +304,7 @@ fn profile(profile: Profile, defaults: &Running) -> Vec<PluginConfig> {
             settings: settings.to_owned(),
             mode: Some(defaults.mode.unwrap_or(builtin.mode)),
             on_error: defaults.on_error,
-            limits: limits((None, None), defaults),
+            limits: defaults.limits(),
             ..PluginConfig::new(PluginRef::Builtin(builtin))
         })
     });
@@ -313,9 +315,25 @@ fn profile(profile: Profile, defaults: &Running) -> Vec<PluginConfig> {
 struct Reader<'a> {
     manifest: &'a Manifest,
     directory: Option<&'a Path>,
+    known: &'a Config,
 }
 
 impl Reader<'_> {
+    /// Whether there is a key of this name.
+    fn has_key(&self, name: &str) -> bool {
+        self.manifest.trust.keys.contains_key(name) || self.known.keys.iter().any(|(known, _)| known == name)
+    }
+
+    /// Whether somebody may vouch for a plugin. What it calls itself is not
+    /// known here, so any pin by name could be meant for one without a name.
+    fn may_be_vouched(&self, entry: &Entry) -> bool {
+        let pins = &self.known.overrides.pins;
+        let pinned = entry.name.as_ref().map_or(!pins.is_empty(), |name| pins.contains_key(name));
+        let keys = !self.manifest.trust.keys.is_empty() || !self.known.keys.is_empty();
+        let open = [self.manifest.trust.unsigned, self.known.unsigned].contains(&Unsigned::Allow);
+        entry.sha256.is_some() || pinned || keys || open
+    }
+
     /// One plugin; none if something is wrong with it.
     fn plugin(&self, at: &str, entry: &Entry, issues: &mut Vec<Issue>) -> Option<PluginConfig> {
         let before = issues.len();
@@ -342,22 +360,19 @@ impl Reader<'_> {
                 None
             }
         });
-        for name in entry.keys.iter().flatten().filter(|name| !self.manifest.trust.keys.contains_key(*name)) {
-            wrong("keys", format!("`trust.keys` has no key {name:?}"));
+        for name in entry.keys.iter().flatten().filter(|name| !self.has_key(name)) {
+            wrong("keys", format!("neither `trust.keys` nor --key has a key {name:?}"));
         }
-        let vouched = entry.sha256.is_some() || !self.manifest.trust.keys.is_empty();
-        let open = self.manifest.trust.unsigned == Unsigned::Allow;
         if let Some(reference) = &reference
             && reference.is_remote()
-            && !vouched
-            && !open
+            && !self.may_be_vouched(entry)
         {
             wrong("source", source::UNVOUCHED.to_owned());
         }
         if issues.len() > before {
             return None;
         }
-        let defaults = &self.manifest.defaults;
+        let running = entry.running().or(&self.manifest.defaults);
         Some(PluginConfig {
             name: entry.name.clone(),
             reference: reference?,
@@ -366,9 +381,9 @@ impl Reader<'_> {
             allow_rollback: entry.allow_rollback,
             grants: entry.grants.clone(),
             settings: entry.settings.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string),
-            mode: entry.mode.or(defaults.mode),
-            on_error: entry.on_error.or(defaults.on_error),
-            limits: limits((entry.deadline_ms, entry.memory_mib), defaults),
+            mode: running.mode,
+            on_error: running.on_error,
+            limits: running.limits(),
         })
     }
 }

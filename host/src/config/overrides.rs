@@ -7,7 +7,7 @@ use crate::plugin::{Capability, Mode, OnError};
 use crate::trust::Digest;
 
 /// By the plugins' names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// JSON texts.
     pub settings: BTreeMap<String, String>,

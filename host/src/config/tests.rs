@@ -3,7 +3,8 @@
 use super::*;
 
 fn read(text: &str) -> Result<Config, ConfigError> {
-    Source { origin: "tracegate.toml", text, directory: Some(Path::new("/etc/tracegate")) }.read()
+    Source { origin: "tracegate.toml", text, directory: Some(Path::new("/etc/tracegate")) }
+        .read(&Config::running(Vec::new()))
 }
 
 const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
@@ -122,7 +123,7 @@ broken = "RW"
         "line 2: /profile",
         "line 5: /plugins/0/source: plugin \"ftp://x/y\"",
         "line 7: /plugins/1/name: another plugin",
-        "line 11: /plugins/2/keys: `trust.keys` has no key \"nobody\"",
+        "line 11: /plugins/2/keys: neither `trust.keys` nor --key has a key \"nobody\"",
         "line 13: /trust/keys/broken: no public key",
     ] {
         assert!(text.contains(said), "{said:?} is not in {text}");
@@ -157,7 +158,10 @@ fn json_too() {
 #[test]
 fn nothing_is_relative_to_the_network() {
     let text = "format = 1\n[[plugins]]\nsource = \"a.wasm\"";
-    let error = Source { origin: "s3://b/k", text, directory: None }.read().unwrap_err().to_string();
+    let error = Source { origin: "s3://b/k", text, directory: None }
+        .read(&Config::running(Vec::new()))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("relative to nothing"), "{error}");
 }
 
@@ -170,4 +174,27 @@ fn the_example_is_right() {
     let whole = whole.lines().map(|line| line.trim_start_matches('#')).collect::<Vec<_>>().join("\n");
     let config = read(&format!("format = 1\n{whole}")).unwrap();
     assert_eq!(config.plugins[0].reference.to_string(), "oci://ghcr.io/team/mine:1");
+}
+
+/// What options say beside the manifest counts when its plugins are checked.
+#[test]
+fn options_vouch_for_plugins_of_a_manifest() {
+    let text = "format = 1\n[[plugins]]\nname = \"mine\"\nsource = \"https://e.org/a.wasm\"\nkeys = [\"release\"]";
+    let read = |known: &Config| Source { origin: "m", text, directory: None }.read(known);
+    let mut known = Config::running(Vec::new());
+    let error = read(&known).unwrap_err().to_string();
+    assert!(error.contains("nobody vouches") && error.contains("has a key \"release\""), "{error}");
+    known.keys.add("release", KEY).unwrap();
+    read(&known).unwrap();
+
+    let text = "format = 1\n[[plugins]]\nname = \"mine\"\nsource = \"https://e.org/a.wasm\"";
+    let read = |known: &Config| Source { origin: "m", text, directory: None }.read(known);
+    let mut known = Config::running(Vec::new());
+    known.overrides.pins.insert("another".into(), Digest::of(b""));
+    assert!(read(&known).is_err());
+    known.overrides.pins.insert("mine".into(), Digest::of(b""));
+    read(&known).unwrap();
+    let mut known = Config::running(Vec::new());
+    known.unsigned = Unsigned::Allow;
+    read(&known).unwrap();
 }

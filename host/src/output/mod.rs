@@ -15,6 +15,7 @@ pub use alert::Effect;
 pub use notice::tell_notice;
 pub use sink::{Destination, Sink};
 
+use crate::budget::Budget;
 use crate::event::{Alert, Answer, Event, Severity};
 use crate::recording::{Mode, VerdictRecord, Writer};
 
@@ -23,6 +24,17 @@ use crate::recording::{Mode, VerdictRecord, Writer};
 pub struct Output {
     sinks: Vec<Sink>,
     recording: Option<Arc<Recording>>,
+}
+
+/// A plugin that answered.
+#[derive(Debug)]
+pub struct Speaker<'a> {
+    /// Its name.
+    pub plugin: &'a str,
+    /// Whether its denials are carried out.
+    pub mode: Mode,
+    /// Alerts that it may still raise.
+    pub budget: &'a mut Budget,
 }
 
 #[derive(Debug)]
@@ -50,32 +62,38 @@ impl Output {
         self.write(|writer| writer.event(event));
     }
 
-    /// Tells what a plugin answered. An answer that denies without an alert,
-    /// or that is a fault, gets an alert of the host's own.
-    pub fn tell(&self, event: &Event, plugin: &str, mode: Mode, answer: &Answer, effect: Effect) {
-        for alert in &answer.alerts {
-            self.emit(plugin, alert::line(event, plugin, alert, effect));
-        }
-        if let Some(fault) = &answer.fault {
-            let alert = own("plugin-fault", Severity::High, format!("plugin {plugin} failed to judge: {fault}"));
-            self.emit(plugin, alert::line(event, plugin, &alert, effect));
-        } else if answer.alerts.is_empty() {
-            let alert = own("denied", Severity::Medium, format!("plugin {plugin} denied the call"));
-            self.emit(plugin, alert::line(event, plugin, &alert, effect));
+    /// Tells what a plugin answered; how many alerts were too much for its
+    /// budget. An answer that denies without an alert, or that is a fault,
+    /// gets an alert of the host's own.
+    pub fn tell(&self, event: &Event, speaker: Speaker<'_>, answer: &Answer, effect: Effect) -> u64 {
+        let Speaker { plugin, mode, budget } = speaker;
+        let own = match &answer.fault {
+            Some(fault) => {
+                Some(own("plugin-fault", Severity::High, format!("plugin {plugin} failed to judge: {fault}")))
+            }
+            None if answer.alerts.is_empty() => {
+                Some(own("denied", Severity::Medium, format!("plugin {plugin} denied the call")))
+            }
+            None => None,
+        };
+        let mut dropped = 0;
+        for alert in answer.alerts.iter().chain(&own) {
+            if budget.take().is_some() {
+                self.emit(&alert::line(event, plugin, alert, effect));
+            } else {
+                dropped += 1;
+                self.sinks.iter().for_each(Sink::dropped);
+            }
         }
         if self.records() {
             let verdict = VerdictRecord { seq: event.seq, plugin: plugin.to_owned(), mode, answer: answer.clone() };
             self.write(|writer| writer.verdict(&verdict));
         }
+        dropped
     }
 
-    fn emit(&self, plugin: &str, line: String) {
-        if let Some((last, others)) = self.sinks.split_last() {
-            for sink in others {
-                sink.emit(plugin, line.clone());
-            }
-            last.emit(plugin, line);
-        }
+    fn emit(&self, line: &str) {
+        self.sinks.iter().for_each(|sink| sink.emit(line.to_owned()));
     }
 
     /// Tells what the host itself has to say.

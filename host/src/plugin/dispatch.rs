@@ -17,7 +17,7 @@ use super::subscription::Lane;
 use super::{Ledgers, Mode, Plugin};
 use crate::decode::Arch;
 use crate::event::{Action, Answer, Errno, Event, Kind, ProcessEvents};
-use crate::output::{self, Effect, Output};
+use crate::output::{self, Effect, Output, Speaker};
 use crate::sight::Sight;
 use crate::tracer::{Handler, Interest, Notice, Stopping, Waker};
 
@@ -71,8 +71,7 @@ impl Dispatcher {
     pub fn new(plugins: Vec<Plugin>, recorded: Stopping, output: Output) -> io::Result<Self> {
         let sight = Sight::default();
         sight.show(plugins.iter());
-        let (gate, observe): (Vec<_>, Vec<_>) =
-            plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
+        let (gate, observe) = lanes(plugins);
         let observer =
             if observe.is_empty() { None } else { Some(Observer::start(observe, output.clone(), sight.clone())?) };
         Ok(Self { gate, observer, recorded, output, next: Next::default(), sight, ledgers: None })
@@ -97,8 +96,7 @@ impl Dispatcher {
         let mut heirs = plugins;
         super::hand_over(std::mem::take(&mut self.gate), &mut heirs);
         self.sight.show(heirs.iter());
-        let (gate, observe): (Vec<_>, Vec<_>) =
-            heirs.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate);
+        let (gate, observe) = lanes(heirs);
         self.gate = gate;
         match &mut self.observer {
             Some(observer) => observer.replace(observe),
@@ -182,6 +180,11 @@ impl Handler for Dispatcher {
     }
 }
 
+/// Those that are waited for, and those that are not.
+fn lanes(plugins: Vec<Plugin>) -> (Vec<Plugin>, Vec<Plugin>) {
+    plugins.into_iter().partition(|plugin| plugin.subscription().lane == Lane::Gate)
+}
+
 /// Asks those of `plugins` that want the event, and tells what they answer.
 /// The errno of the first denial that counts.
 pub(super) fn ask_all(plugins: &mut [Plugin], event: &Arc<Event>, output: &Output) -> Option<Errno> {
@@ -204,7 +207,9 @@ pub(super) fn ask_all(plugins: &mut [Plugin], event: &Arc<Event>, output: &Outpu
             Effect::WouldDeny(_) => drop(plugin.stats.would_deny.fetch_add(1, Ordering::Relaxed)),
             Effect::Allowed => {}
         }
-        output.tell(event, &plugin.name, plugin.mode, &answer, effect);
+        let speaker = Speaker { plugin: &plugin.name, mode: plugin.mode, budget: &mut plugin.alerts };
+        let dropped = output.tell(event, speaker, &answer, effect);
+        plugin.stats.alerts_dropped.fetch_add(dropped, Ordering::Relaxed);
     }
     denied
 }

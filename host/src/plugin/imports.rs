@@ -6,15 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::component::Resource;
 
+use super::convert;
 use super::ledger::Ledger;
-use super::limits::Limiter;
+use super::limits::{Limiter, Limits};
 use super::runtime::Overtime;
 use super::wit::{log, metrics, state, types};
-use super::{Capability, convert};
+use crate::budget::Budget;
 use crate::decode;
 use crate::event::Event;
 
@@ -25,7 +26,6 @@ use crate::event::Event;
 pub struct EventHandle;
 
 const MAX_LOG_BYTES: usize = 4096;
-const LOG_LINES_A_SECOND: u32 = 100;
 const MAX_KEY: usize = 256;
 const MAX_VALUE: usize = 64 * 1024;
 pub(super) const MAX_STATE: usize = 1024 * 1024;
@@ -35,10 +35,8 @@ const MAX_METRIC_NAME: usize = 64;
 
 /// What the plugin keeps beyond its own memory: it outlives an instance that
 /// trapped.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Kept {
-    /// What it may use.
-    pub grants: BTreeSet<Capability>,
     state: BTreeMap<String, Vec<u8>>,
     /// Bytes of all keys and values.
     used: usize,
@@ -48,7 +46,21 @@ pub(super) struct Kept {
     changed: BTreeSet<String>,
     /// Counters and gauges by name.
     pub metrics: Metrics,
-    log: LogBudget,
+    /// Lines that it may still log.
+    pub log: Budget,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            state: BTreeMap::new(),
+            used: 0,
+            ledger: None,
+            changed: BTreeSet::new(),
+            metrics: Metrics::default(),
+            log: Budget::a_second(Limits::default().log_rate),
+        }
+    }
 }
 
 impl Kept {
@@ -97,7 +109,6 @@ impl Kept {
                 _ => {}
             }
         }
-        self.log = other.log;
     }
 }
 
@@ -111,30 +122,6 @@ pub enum Metric {
     Counter(u64),
     /// Goes where it is set.
     Gauge(f64),
-}
-
-#[derive(Clone, Debug, Default)]
-struct LogBudget {
-    since: Option<Instant>,
-    written: u32,
-    dropped: u64,
-}
-
-impl LogBudget {
-    /// Whether a line may be written now; and how many were dropped before.
-    fn take(&mut self) -> Option<u64> {
-        let now = Instant::now();
-        if self.since.is_none_or(|since| now - since >= Duration::from_secs(1)) {
-            self.since = Some(now);
-            self.written = 0;
-        }
-        if self.written == LOG_LINES_A_SECOND {
-            self.dropped += 1;
-            return None;
-        }
-        self.written += 1;
-        Some(std::mem::take(&mut self.dropped))
-    }
 }
 
 /// The data of a plugin's store.
@@ -152,10 +139,6 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(name: String, kept: Kept, limiter: Limiter) -> Self {
         Self { name, event: None, kept, limiter, overtime: Overtime::new(Duration::ZERO) }
-    }
-
-    fn may(&self, capability: Capability) -> bool {
-        self.kept.grants.contains(&capability)
     }
 }
 
@@ -195,16 +178,10 @@ impl types::HostEvent for Context {
     }
 
     fn raw(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<Vec<u8>> {
-        if !self.may(Capability::Memory) {
-            return None;
-        }
         convert::raw(&self.event.as_ref()?.call()?.arguments.get(usize::from(argument))?.value)
     }
 
     fn descriptor(&mut self, _: Resource<EventHandle>, argument: u8) -> Option<String> {
-        if !self.may(Capability::Descriptors) {
-            return None;
-        }
         self.event.as_ref()?.descriptor(usize::from(argument)).map(std::string::ToString::to_string)
     }
 
@@ -222,11 +199,7 @@ impl log::Host for Context {
         let Some(dropped) = self.kept.log.take() else { return };
         let plugin = &self.name;
         if dropped > 0 {
-            tracing::warn!(
-                plugin,
-                dropped,
-                "log lines of the plugin were dropped: more than {LOG_LINES_A_SECOND} a second"
-            );
+            tracing::warn!(plugin, dropped, "log lines of the plugin were dropped: more than its log rate");
         }
         let message = convert::shortened(&message, MAX_LOG_BYTES);
         match level {
@@ -245,9 +218,6 @@ impl state::Host for Context {
     }
 
     fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), state::StateError> {
-        if !self.may(Capability::State) {
-            return Err(state::StateError::Full);
-        }
         if key.len() > MAX_KEY || value.len() > MAX_VALUE {
             return Err(state::StateError::TooLarge);
         }
@@ -312,8 +282,7 @@ mod tests {
     use super::*;
 
     fn context() -> Context {
-        let kept = Kept { grants: Capability::all(), ..Kept::default() };
-        Context::new("test".into(), kept, Limiter::new(1 << 20))
+        Context::new("test".into(), Kept::default(), Limiter::new(1 << 20))
     }
 
     #[test]

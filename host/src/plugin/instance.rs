@@ -4,18 +4,18 @@
 //! instance in no known state, so it is thrown away, never called again.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Resource};
 
+use super::convert;
 use super::imports::{Context, Kept};
 use super::ledger::Ledger;
 use super::limits::{Limiter, Limits};
 use super::runtime::{Running, Runtime};
 use super::wit::{lifecycle, process_events, syscall_entry, syscall_exit, types};
-use super::{Capability, convert};
 use crate::event::{Answer, Event, Kind};
 
 /// An event on its way to several plugins: converted once.
@@ -112,11 +112,6 @@ impl Instance {
     /// Gives back what outlives the instance.
     pub(super) fn into_kept(self) -> Kept {
         self.store.into_data().kept
-    }
-
-    /// Lets it use these and nothing else.
-    pub(super) fn grant(&mut self, grants: BTreeSet<Capability>) {
-        self.store.data_mut().kept.grants = grants;
     }
 
     /// Gives it what a ledger has.

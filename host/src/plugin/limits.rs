@@ -5,17 +5,21 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 /// Limits of one plugin.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest time for one call.
     pub deadline: Duration,
     /// Most linear memory, in bytes.
     pub memory: usize,
+    /// Most alerts in a second; others are counted.
+    pub alert_rate: u32,
+    /// Most lines of the log in a second; others are counted.
+    pub log_rate: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { deadline: Duration::from_millis(10), memory: 64 << 20 }
+        Self { deadline: Duration::from_millis(10), memory: 64 << 20, alert_rate: 5000, log_rate: 100 }
     }
 }
 

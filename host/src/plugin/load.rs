@@ -20,11 +20,15 @@ use super::runtime::Runtime;
 use super::subscription::{Lane, Subscription, SubscriptionError};
 use super::wit::{self, types};
 use super::{Capability, Limits, Mode, OnError, Plugin, Suspension};
+use crate::budget::Budget;
 use crate::schema::{self, Issue};
 use crate::source::MAX_BYTES;
 use crate::trust::{Digest, Grounds, Verified};
 
 const PACKAGE: &str = "tracegate:plugin/";
+/// Most functions of a plugin: each costs the compiler about 5 KiB and 0.1 ms.
+/// Interpreters of Python and JavaScript have some ten thousand.
+const MAX_FUNCTIONS: u64 = 50_000;
 const INTERFACES: [&str; 4] = ["types", "log", "state", "metrics"];
 
 /// A plugin cannot be used.
@@ -33,6 +37,8 @@ const INTERFACES: [&str; 4] = ["types", "log", "state", "metrics"];
 pub enum LoadError {
     #[error("plugin {plugin} is {size} bytes long; at most {MAX_BYTES} are taken")]
     TooLarge { plugin: String, size: usize },
+    #[error("plugin {plugin} has more than {MAX_FUNCTIONS} functions")]
+    TooManyFunctions { plugin: String },
     #[error("plugin {plugin}: {source}")]
     NotAComponent { plugin: String, source: ComponentizeError },
     #[error("plugin {plugin} does not compile: {source:#}")]
@@ -62,6 +68,11 @@ pub enum LoadError {
     Settings { plugin: String, issues: Vec<Issue> },
     #[error("plugin {plugin}: what it kept cannot be read: {source}")]
     State { plugin: String, source: std::io::Error },
+    #[error(
+        "plugin {plugin} asks for {asked}, which is not granted to it: if it should have that, \
+         grant it with `grants` in the manifest or --grant NAME=…"
+    )]
+    NotGranted { plugin: String, asked: String },
     #[error("plugin {plugin}: {source}")]
     Subscription { plugin: String, source: SubscriptionError },
 }
@@ -92,7 +103,7 @@ pub struct Wanted {
     pub limits: Limits,
     /// JSON text.
     pub settings: String,
-    /// What it may use.
+    /// What it may ask for.
     pub grants: BTreeSet<Capability>,
     /// Which plugin it is.
     pub identity: Identity,
@@ -144,11 +155,14 @@ pub struct Opened {
     hooks: Hooks,
     instance: Instance,
     description: types::Description,
+    asks: BTreeSet<Capability>,
 }
 
 /// The time that a plugin gets to start: more than a judgement, since it is
 /// the first that a fresh instance does.
-const START: Limits = Limits { deadline: Duration::from_secs(1), memory: 64 << 20 };
+fn start() -> Limits {
+    Limits { deadline: Duration::from_secs(1), ..Limits::default() }
+}
 
 /// Checks a component and asks it what it is.
 pub fn open(runtime: &Arc<Runtime>, verified: &Verified) -> Result<Opened, LoadError> {
@@ -159,21 +173,25 @@ pub fn open(runtime: &Arc<Runtime>, verified: &Verified) -> Result<Opened, LoadE
     }
     let component =
         componentize::componentize(bytes).map_err(|source| LoadError::NotAComponent { plugin: plugin(), source })?;
+    if functions(&component) > MAX_FUNCTIONS {
+        return Err(LoadError::TooManyFunctions { plugin: plugin() });
+    }
     let component = runtime.compile(&component).map_err(|source| LoadError::Invalid { plugin: plugin(), source })?;
     check_names(runtime, &component, origin)?;
+    let asks = Capability::asked_by(&component, runtime.linker().engine());
     let contract = |error: wasmtime::Error| LoadError::Contract { plugin: plugin(), message: format!("{error:#}") };
     let pre = runtime.linker().instantiate_pre(&component).map_err(contract)?;
     let hooks = Hooks::of(&pre).map_err(contract)?;
     let failed = |doing| move |Fault(message)| LoadError::Failed { plugin: origin.to_owned(), doing, message };
     let mut instance =
-        Instance::new(runtime, &pre, &hooks, origin, &mut Kept::default(), &START).map_err(failed("instantiated"))?;
-    let description = instance.describe(runtime, &START).map_err(failed("asked to describe itself"))?;
+        Instance::new(runtime, &pre, &hooks, origin, &mut Kept::default(), &start()).map_err(failed("instantiated"))?;
+    let description = instance.describe(runtime, &start()).map_err(failed("asked to describe itself"))?;
     let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if description.name.is_empty() || description.name.len() > 64 || !description.name.chars().all(named) {
         let message = format!("it calls itself {:?}; a name is 1 to 64 letters, digits and hyphens", description.name);
         return Err(LoadError::Contract { plugin: plugin(), message });
     }
-    Ok(Opened { runtime: runtime.clone(), origin: plugin(), pre, hooks, instance, description })
+    Ok(Opened { runtime: runtime.clone(), origin: plugin(), pre, hooks, instance, description, asks })
 }
 
 impl Opened {
@@ -182,11 +200,19 @@ impl Opened {
         &self.description
     }
 
+    /// What it can use, and so has to be granted.
+    pub fn asks(&self) -> &BTreeSet<Capability> {
+        &self.asks
+    }
+
     /// Configures it.
     pub fn configure(mut self, wanted: Wanted) -> Result<Plugin, LoadError> {
-        check_settings(&self.description, &wanted.settings, &self.origin)?;
         let plugin = || self.origin.clone();
-        self.instance.grant(wanted.grants);
+        let denied: BTreeSet<_> = self.asks.difference(&wanted.grants).copied().collect();
+        if !denied.is_empty() {
+            return Err(LoadError::NotGranted { plugin: plugin(), asked: super::listed(&denied) });
+        }
+        check_settings(&self.description, &wanted.settings, &self.origin)?;
         if let Some(ledgers) = wanted.ledgers {
             let (ledger, entries) =
                 ledgers.of(&wanted.name).map_err(|source| LoadError::State { plugin: plugin(), source })?;
@@ -194,7 +220,7 @@ impl Opened {
         }
         let subscription = self
             .instance
-            .configure(&self.runtime, &START, &wanted.settings)
+            .configure(&self.runtime, &start(), &wanted.settings)
             .map_err(|Fault(message)| LoadError::Failed { plugin: plugin(), doing: "configured", message })?
             .map_err(|issues| LoadError::Settings { plugin: plugin(), issues: convert::issues(issues) })?;
         self.instance.kept_mut().commit();
@@ -206,6 +232,7 @@ impl Opened {
         }
         self.instance.rename(&wanted.name);
         self.instance.limit_memory(wanted.limits.memory);
+        self.instance.kept_mut().log = Budget::a_second(wanted.limits.log_rate);
         let shown = self.instance.kept().metrics.clone();
         Ok(Plugin {
             shown,
@@ -224,8 +251,20 @@ impl Opened {
             instance: Some(self.instance),
             kept: Kept::default(),
             suspension: Suspension::default(),
+            alerts: Budget::a_second(wanted.limits.alert_rate),
         })
     }
+}
+
+/// Functions of all modules within a component, as far as it can be read: what
+/// cannot is told by the compiler.
+fn functions(component: &[u8]) -> u64 {
+    let sections = wasmparser::Parser::new(0).parse_all(component).map_while(Result::ok);
+    let counts = sections.map(|section| match section {
+        wasmparser::Payload::FunctionSection(functions) => u64::from(functions.count()),
+        _ => 0,
+    });
+    counts.sum()
 }
 
 /// Checks what a component imports and exports, by name, so that the error

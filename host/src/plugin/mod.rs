@@ -13,6 +13,7 @@
 //! randomness, files or the network.
 
 mod cache;
+mod capability;
 pub mod componentize;
 mod convert;
 mod dispatch;
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use cache::Cache;
+pub use capability::{Capability, listed};
 pub use dispatch::{Dispatcher, Successor};
 pub use imports::Metric;
 pub use ledger::Ledgers;
@@ -43,6 +45,7 @@ pub use runtime::{Metering, Runtime};
 pub use subscription::{Lane, Subscription, SubscriptionError};
 pub use wit::types::Description;
 
+use crate::budget::Budget;
 use crate::decode::{self, Arch, NoMemory};
 use crate::event::{Action, Alert, Answer, Errno, Event, Kind, Process, Severity};
 use crate::sight::Stats;
@@ -57,37 +60,6 @@ fn hand_over(mut before: Vec<Plugin>, heirs: &mut [Plugin]) {
         if let Some(index) = before.iter().position(|plugin| plugin.name == heir.name) {
             heir.inherit(before.swap_remove(index));
         }
-    }
-}
-
-/// What a plugin may be allowed to use, beyond the events themselves.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    serde::Deserialize,
-    serde::Serialize,
-    schemars::JsonSchema,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Capability {
-    /// Keep values beyond its own memory (`state`)
-    State,
-    /// Learn where file descriptors lead (`event.descriptor`)
-    Descriptors,
-    /// See the exact bytes behind arguments (`event.raw`)
-    Memory,
-}
-
-impl Capability {
-    /// Every one.
-    pub fn all() -> std::collections::BTreeSet<Self> {
-        [Self::State, Self::Descriptors, Self::Memory].into()
     }
 }
 
@@ -132,6 +104,8 @@ pub struct Plugin {
     /// What outlives instances; in the store while there is one.
     kept: Kept,
     suspension: Suspension,
+    /// Alerts that it may still raise.
+    alerts: Budget,
     stats: Arc<Stats>,
     /// Its metrics, which are in what it keeps.
     shown: imports::Metrics,

@@ -78,6 +78,7 @@ impl Runtime {
     pub(super) fn store(&self, context: Context) -> Store<Context> {
         let mut store = Store::new(&self.engine, context);
         store.limiter(|context| &mut context.limiter);
+        store.set_hostcall_fuel(MAX_TAKEN);
         if self.metering == Metering::Clock {
             store.epoch_deadline_callback(|mut store| {
                 store.data_mut().overtime.extend(cpu_time(), Instant::now()).map(UpdateDeadline::Continue)
@@ -115,6 +116,10 @@ impl Runtime {
         }
     }
 }
+
+/// Most bytes of an answer, or of what it calls us with, that are copied from a
+/// plugin at once: several texts can share its memory.
+const MAX_TAKEN: usize = 16 << 20;
 
 fn config(metering: Metering) -> Config {
     let mut config = Config::new();

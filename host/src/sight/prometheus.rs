@@ -1,28 +1,24 @@
 //! A report as Prometheus reads it (text format 0.0.4).
 
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
 
 use super::report::{PluginReport, Report};
-use super::stats::BOUNDS_US;
+use super::stats::{BOUNDS_US, Counts, Durations};
 
 /// The content type of the text.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// One family of samples: name, type, help, and a value of each plugin.
-type Family = (&'static str, &'static str, fn(&PluginReport) -> u64);
+/// A family of samples: name, help, and the value of one plugin.
+type Family = (&'static str, &'static str, fn(&Counts) -> u64);
 
-const FAMILIES: [Family; 6] = [
-    ("calls_total", "Events that the plugin was asked about.", |plugin| plugin.stats().calls.load(Ordering::Relaxed)),
-    ("denied_total", "Calls that it denied.", |plugin| plugin.stats().denied.load(Ordering::Relaxed)),
-    ("would_deny_total", "Calls that it would have denied.", |plugin| {
-        plugin.stats().would_deny.load(Ordering::Relaxed)
-    }),
-    ("alerts_total", "Alerts that it raised.", |plugin| plugin.stats().alerts.load(Ordering::Relaxed)),
-    ("faults_total", "Times that it failed to answer.", |plugin| plugin.stats().faults.load(Ordering::Relaxed)),
-    ("suspended_total", "Events that its failure policy answered.", |plugin| {
-        plugin.stats().suspended.load(Ordering::Relaxed)
-    }),
+const FAMILIES: [Family; 7] = [
+    ("calls_total", "Events that the plugin was asked about.", |counts| counts.calls),
+    ("denied_total", "Calls that it denied.", |counts| counts.denied),
+    ("would_deny_total", "Calls that it would have denied.", |counts| counts.would_deny),
+    ("alerts_total", "Alerts that it raised.", |counts| counts.alerts),
+    ("alerts_dropped_total", "Alerts that were too much for its rate.", |counts| counts.alerts_dropped),
+    ("faults_total", "Times that it failed to answer.", |counts| counts.faults),
+    ("suspended_total", "Events that its failure policy answered.", |counts| counts.suspended),
 ];
 
 pub(super) fn text(report: &Report) -> String {
@@ -41,6 +37,8 @@ pub(super) fn text(report: &Report) -> String {
         family("traced_threads", "gauge", "Threads under our eyes.", &one(coverage.threads as f64));
         let help = "Threads of which only calls that are wanted stop.";
         family("filtered_threads", "gauge", help, &one(coverage.filtered as f64));
+        let help = "Processes that were meant and could not be attached to.";
+        family("refused_processes", "gauge", help, &one(coverage.refused as f64));
     }
     family("reloads_total", "counter", "Sets of plugins that took over.", &one(report.reloads.succeeded as f64));
     let help = "Looks for new plugins that failed.";
@@ -50,7 +48,8 @@ pub(super) fn text(report: &Report) -> String {
     let info: Vec<_> = report.plugins.iter().map(|plugin| (labels(plugin, &plugin.labels()), 1.0)).collect();
     family("plugin_info", "gauge", "A plugin that runs.", &info);
     for (name, help, value) in FAMILIES {
-        let samples: Vec<_> = report.plugins.iter().map(|plugin| (labels(plugin, &[]), value(plugin) as f64)).collect();
+        let samples: Vec<_> =
+            report.plugins.iter().map(|plugin| (labels(plugin, &[]), value(&plugin.counts) as f64)).collect();
         family(&format!("plugin_{name}"), "counter", help, &samples);
     }
     let numbers: Vec<_> = report
@@ -68,7 +67,7 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 fn histogram(text: &mut String, plugin: &PluginReport) {
-    let (counts, sum_ns) = plugin.stats().latency.snapshot();
+    let Durations { counts, sum_ns } = plugin.durations;
     let mut seen = 0;
     for (index, count) in counts.iter().enumerate() {
         seen += count;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::stats::Stats;
+use super::stats::{Counts, Durations, Stats};
 use crate::plugin::{Lane, Metric, Plugin};
 use crate::tracer::{Coverage, Waker};
 
@@ -80,16 +80,12 @@ pub(super) struct Reloads {
 pub struct PluginReport {
     #[serde(flatten)]
     fixed: Fixed,
-    calls: u64,
-    denied: u64,
-    would_deny: u64,
-    alerts: u64,
-    faults: u64,
-    suspended: u64,
+    #[serde(flatten)]
+    pub(super) counts: Counts,
     /// Upper bounds in microseconds.
     latency_us: Quantiles,
     #[serde(skip)]
-    stats: Arc<Stats>,
+    pub(super) durations: Durations,
     metrics: BTreeMap<String, f64>,
 }
 
@@ -199,7 +195,6 @@ impl Sight {
 impl PluginReport {
     fn of(known: Known) -> Self {
         let Known { fixed, stats, metrics } = known;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let quantile = |of_thousand| stats.latency.quantile(of_thousand);
         let metrics = metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let number = |metric: &Metric| match metric {
@@ -208,15 +203,10 @@ impl PluginReport {
         };
         Self {
             fixed,
-            calls: read(&stats.calls),
-            denied: read(&stats.denied),
-            would_deny: read(&stats.would_deny),
-            alerts: read(&stats.alerts),
-            faults: read(&stats.faults),
-            suspended: read(&stats.suspended),
+            counts: stats.counts(),
             latency_us: Quantiles { p50: quantile(500), p90: quantile(900), p99: quantile(990), max: quantile(1000) },
             metrics: metrics.iter().map(|(name, metric)| (name.clone(), number(metric))).collect(),
-            stats: stats.clone(),
+            durations: stats.latency.snapshot(),
         }
     }
 
@@ -228,10 +218,6 @@ impl PluginReport {
     pub(super) fn labels(&self) -> [(&'static str, &str); 5] {
         let Fixed { version, source, sha256, mode, lane, .. } = &self.fixed;
         [("version", version), ("source", source), ("sha256", sha256), ("mode", mode), ("lane", lane)]
-    }
-
-    pub(super) fn stats(&self) -> &Stats {
-        &self.stats
     }
 
     pub(super) fn metrics(&self) -> impl Iterator<Item = (&str, f64)> {
@@ -248,19 +234,21 @@ impl std::fmt::Display for Report {
         };
         writeln!(f, "host {} (PID {}), {state}, up {} s", self.version, self.pid, self.uptime_s)?;
         if let Some(coverage) = &self.coverage {
-            writeln!(
-                f,
-                "traces {} processes with {} threads, {} of them filtered",
-                coverage.processes, coverage.threads, coverage.filtered
-            )?;
+            let Coverage { processes, threads, filtered, refused } = coverage;
+            let others = if filtered < threads { ", the others stop at every call" } else { "" };
+            writeln!(f, "traces {processes} processes with {threads} threads, {filtered} of them filtered{others}")?;
+            if *refused > 0 {
+                writeln!(f, "coverage is partial: {refused} processes that were meant could not be attached to")?;
+            }
         }
         for plugin in &self.plugins {
             let Fixed { name, version, source, sha256, grounds, mode, lane } = &plugin.fixed;
             writeln!(f, "\n{name} {version}: {source}, {grounds}, {mode}, {lane} lane\n  sha256 {sha256}")?;
+            let Counts { calls, denied, would_deny, alerts, alerts_dropped, faults, suspended } = plugin.counts;
             writeln!(
                 f,
-                "  {} calls, {} denied, {} would be, {} alerts, {} faults, {} while suspended",
-                plugin.calls, plugin.denied, plugin.would_deny, plugin.alerts, plugin.faults, plugin.suspended
+                "  {calls} calls, {denied} denied, {would_deny} would be, {alerts} alerts ({alerts_dropped} dropped), \
+                 {faults} faults, {suspended} while suspended"
             )?;
             let bound = |bound: Option<u64>| bound.map_or_else(|| "-".into(), |us| format!("≤ {us} µs"));
             let Quantiles { p50, p99, max, .. } = plugin.latency_us;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::{MAX_BYTES, PluginRef, http, oci, path, s3};
+use super::{MAX_BYTES, PluginRef, http, oci, read_regular, s3};
 use crate::config::Network;
 use crate::trust::{Candidate, Keys, Origin, PublicKey, Signatures, SimpleSigning};
 
@@ -142,7 +142,7 @@ impl Fetcher {
                 Ok(Fetched::New(candidate(bytes, Origin::Builtin, Signatures::default()), None))
             }
             PluginRef::Path(file) => {
-                let bytes = path::read(file).map_err(|error| failed(error.to_string()))?;
+                let bytes = read_regular(file).map_err(|error| failed(error.to_string()))?;
                 let signatures = beside(file, wants).map_err(failed)?;
                 Ok(Fetched::New(candidate(bytes.into(), Origin::Local, signatures), None))
             }
@@ -250,7 +250,7 @@ fn beside(file: &Path, wants: Wants) -> Result<Signatures, String> {
     let read = |suffix: &str| {
         let mut name = file.as_os_str().to_owned();
         name.push(suffix);
-        match path::read(Path::new(&name)) {
+        match read_regular(Path::new(&name)) {
             Ok(bytes) => Ok(String::from_utf8(bytes).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("its {suffix} file: {error}")),

@@ -18,7 +18,7 @@ use std::str::FromStr;
 pub use builtin::{BUILTINS, Builtin};
 pub use fetch::{FetchError, Fetched, Fetcher, Tag, Wants};
 pub use oci::Pushed;
-pub use path::open_regular;
+pub use path::{read_regular, read_text};
 use reqwest::Url;
 
 /// Largest plugin that is taken, in bytes.

@@ -135,7 +135,7 @@ impl Registry {
     fn auth(&self) -> Result<RegistryAuth, Miss> {
         let file = self.password_file.display();
         let bytes =
-            super::path::read(&self.password_file).map_err(|error| format!("the password file {file}: {error}"))?;
+            super::read_regular(&self.password_file).map_err(|error| format!("the password file {file}: {error}"))?;
         let password = String::from_utf8(bytes).map_err(|_| format!("the password file {file} is not UTF-8"))?;
         Ok(RegistryAuth::Basic(self.username.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
     }

@@ -7,9 +7,12 @@ use std::path::Path;
 
 use super::MAX_BYTES;
 
+/// Longest text, in bytes.
+const MAX_TEXT: usize = 1 << 20;
+
 /// Opens a regular file. Anything else could be endless, or keep us waiting
 /// for a writer.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     match file.metadata()?.file_type() {
         kind if kind.is_file() => Ok(file),
@@ -18,10 +21,21 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads a file; one byte more than a plugin may have, to tell.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
+/// Reads a file of at most as many bytes as a plugin may have.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, MAX_BYTES)
+}
+
+/// Reads a file of UTF-8 text, such as settings.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_at_most(path, MAX_TEXT)?).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
+fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::Error::other(format!("it is larger than {} MiB", most >> 20)));
+    }
     Ok(bytes)
 }

@@ -5,6 +5,7 @@
 //! may wait for the network and for the compiler. It never touches the set
 //! that is in use.
 
+mod directory;
 mod reload;
 mod store;
 mod versions;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+pub use self::directory::expand;
 pub use self::reload::{Origin, start as keep_new};
 use self::store::Store;
 use self::versions::Versions;
@@ -247,12 +249,12 @@ pub fn for_tool(reference: &PluginRef) -> anyhow::Result<Verified> {
     Ok(Verified::check(candidate, demand)?)
 }
 
-/// Reads a manifest; its digest. `bootstrap` is what is known before: who may sign it, and
+/// Reads a manifest. `bootstrap` is what is known before: who may sign it, and
 /// how to reach it.
 ///
 /// # Errors
 /// If it cannot be had, may not be trusted, or has mistakes.
-pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) -> anyhow::Result<(Config, Digest)> {
+pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) -> anyhow::Result<Config> {
     anyhow::ensure!(
         !matches!(reference, PluginRef::Builtin(_) | PluginRef::Oci(_)),
         "{reference}: a manifest is a file, s3:// or https://"
@@ -268,5 +270,5 @@ pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) 
         _ => None,
     };
     let source = config::Source { origin: verified.name(), text, directory: directory.as_deref() };
-    Ok((source.read()?, verified.digest()))
+    Ok(source.read(bootstrap)?)
 }

@@ -25,12 +25,10 @@ const MOST_PATIENCE: u32 = 8;
 
 /// What a configuration was made from, to be read again.
 pub struct Origin {
-    /// Reads it: the configuration, and a digest of the text behind it.
-    pub read: Box<dyn FnMut() -> anyhow::Result<(Config, Digest)> + Send>,
+    /// Reads it.
+    pub read: Box<dyn FnMut() -> anyhow::Result<Config> + Send>,
     /// Its file, if it is one.
     pub file: Option<PathBuf>,
-    /// The digest of what runs now.
-    pub digest: Digest,
 }
 
 impl std::fmt::Debug for Origin {
@@ -110,7 +108,8 @@ impl Reloader {
     /// The files that the configuration names, and what they look like.
     fn files(&self) -> Vec<(PathBuf, Look)> {
         let manifest = self.origin.file.iter().cloned();
-        manifest.chain(self.config.plugin_files()).map(|path| (path.clone(), look(&path))).collect()
+        let others = self.config.plugin_files().chain(self.config.read_from.iter().cloned());
+        manifest.chain(others).map(|path| (path.clone(), look(&path))).collect()
     }
 
     /// Until the next look at remote sources: a quarter more or less, so that a
@@ -124,12 +123,12 @@ impl Reloader {
 
     /// Has a new set take over, if there is one.
     fn renew(&mut self) -> anyhow::Result<()> {
-        let (mut config, digest) = (self.origin.read)()?;
+        let mut config = (self.origin.read)()?;
         // What is decided when the host starts stays.
         config.state.clone_from(&self.config.state);
         let obtained = self.supplier.obtain_all(&config, false)?;
         let found: Vec<Digest> = obtained.iter().map(|obtained| Digest::of(&obtained.candidate.bytes)).collect();
-        if digest == self.origin.digest && found == self.running {
+        if config == self.config && found == self.running {
             self.successor.sight().looked();
             return Ok(());
         }
@@ -144,7 +143,7 @@ impl Reloader {
             plugins.iter().map(|plugin| format!("{} {}", plugin.name(), plugin.version())).collect();
         self.successor.succeed(plugins);
         self.successor.sight().reloaded();
-        (self.origin.digest, self.running, self.config) = (digest, found, config);
+        (self.running, self.config) = (found, config);
         let message = format!("plugins were replaced: {}", names.join(", "));
         tracing::info!("{message}");
         self.tell("plugins-replaced", Severity::Info, message);

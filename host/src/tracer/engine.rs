@@ -231,6 +231,8 @@ struct Engine<'h> {
     scanning: bool,
     /// Processes that were named; their descendants are traced, too.
     named: Vec<pid_t>,
+    /// Processes that were meant and could not be attached to.
+    refused: HashSet<pid_t>,
     /// Processes that we have attached to, and how many tasks of each have not
     /// stopped since.
     unsettled: HashMap<pid_t, usize>,
@@ -288,6 +290,7 @@ impl<'h> Engine<'h> {
             processes,
             scanning: false,
             named: Vec::new(),
+            refused: HashSet::new(),
             unsettled: HashMap::new(),
             leaving: false,
             late: false,

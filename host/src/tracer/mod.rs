@@ -76,6 +76,8 @@ pub struct Coverage {
     /// Threads with a filter that shows all that is wanted. The others stop at
     /// every call.
     pub filtered: usize,
+    /// Processes that were meant, are there, and could not be attached to.
+    pub refused: usize,
 }
 
 /// Has the tracer ask its handler whether it has changed.

@@ -7,7 +7,7 @@ use p256::ecdsa::VerifyingKey;
 use p256::pkcs8::DecodePublicKey as _;
 
 /// A public key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum PublicKey {
     /// minisign's.
     Minisign(minisign::PublicKey),
@@ -51,7 +51,7 @@ impl FromStr for PublicKey {
 }
 
 /// Public keys by the operator's names for them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Keys(BTreeMap<String, PublicKey>);
 
 impl Keys {

@@ -53,8 +53,9 @@ impl Engine<'_> {
     /// tried.
     pub(super) fn attach(&mut self, selection: &Selection) -> Result<Vec<pid_t>, TraceError> {
         let (wanted, must) = (selection.processes(), matches!(selection, Selection::Pids(_)));
-        // A descendant that is the host was not asked for.
-        let expected = |pid, why: &Skipped| matches!(why, Skipped::Ourselves) && !selection.names(pid);
+        // A descendant that is the host, or the kernel's, was not asked for.
+        let expected =
+            |pid, why: &Skipped| matches!(why, Skipped::Ourselves | Skipped::Kernel) && !selection.names(pid);
         let taken = self.seize_all(&wanted, expected);
         if let Selection::Pids(pids) = selection {
             self.named.clone_from(pids);
@@ -95,6 +96,7 @@ impl Engine<'_> {
             match self.seize(pid) {
                 Ok(0) => {}
                 Ok(count) => {
+                    self.refused.remove(&pid);
                     attached::trust_root_of(pid);
                     taken.processes.push(pid);
                     taken.threads += count;
@@ -120,6 +122,7 @@ impl Engine<'_> {
 
     fn skipped(&mut self, pid: pid_t, why: Skipped) {
         let name = Status::of(pid).map(|status| status.name).unwrap_or_default();
+        self.refused.insert(pid);
         self.handler.notice(&Notice::Skipped { pid, name, why });
     }
 

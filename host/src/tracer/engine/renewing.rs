@@ -12,7 +12,7 @@ use libc::pid_t;
 use super::Engine;
 use crate::event::ProcessEvents;
 use crate::tracer::guard::{self, Own};
-use crate::tracer::{Coverage, Handler, Stopping, filter, filters, traits};
+use crate::tracer::{Coverage, Handler, Stopping, filter, filters, selection, traits};
 
 /// What the handler wants, and what we need for it.
 pub(super) struct Wishes {
@@ -64,6 +64,7 @@ impl Engine<'_> {
             processes: self.tasks.values().map(|task| task.pid).collect::<HashSet<_>>().len(),
             threads: self.tasks.len(),
             filtered: self.tasks.values().filter(|task| task.filtered).count(),
+            refused: self.refused.iter().filter(|pid| selection::attachable(**pid).is_ok()).count(),
         }
     }
 
