@@ -343,3 +343,21 @@ fn command_lines_that_make_no_sense() {
     let outcome = host(&["record", "-o", "/dev/null", "--pid", "2147483647", "--", "true"]);
     assert_eq!(outcome.status, 2, "{outcome:#?}");
 }
+
+/// Whoever reads the memory of such a process can be kept waiting.
+#[test]
+fn a_process_that_serves_its_page_faults() {
+    let script = "import ctypes, os, sys; call = ctypes.CDLL(None, use_errno=True).syscall\n\
+                  fd = call(282 if os.uname().machine == 'aarch64' else 323, 0)\n\
+                  print(fd if fd >= 0 else os.strerror(ctypes.get_errno()), flush=True); sys.stdin.read()";
+    let mut python = Command::new("python3");
+    let mut python = Own(python.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(python.0.stdout.take().unwrap()), &mut line).unwrap();
+    assert!(line.trim().parse::<i32>().is_ok(), "userfaultfd: {line}");
+    refuses(
+        python.pid(),
+        " (python3)",
+        "has a descriptor of userfaultfd(2): reading its memory could wait for ever; started by `host run` it may have one",
+    );
+}

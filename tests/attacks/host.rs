@@ -64,6 +64,8 @@ const SIGNALS: &[Row] = &[
     (&["sigio"], &["EPERM"]),
     (&["sigio-ex"], &["EPERM"]),
     (&["socket-owner"], &["EPERM"]),
+    (&["pidfd-signal-flipped"], &["never sent"]),
+    (&["owner-flipped"], &["never owned"]),
 ];
 
 /// A program that asks whether the host is there learns it.
@@ -75,6 +77,9 @@ const MEMORY: &[Row] = &[
     (&["vm-writev"], &["EPERM"]),
     (&["madvise"], &["EPERM"]),
     (&["getfd"], &["EPERM"]),
+    (&["peer-pidfd"], &["ENOPROTOOPT"]),
+    (&["pass-pidfd"], &["ENOPROTOOPT"]),
+    (&["handle-of-process"], &["EACCES", "EPERM"]),
     (&["kcmp"], &["EPERM"]),
     (&["open-mem"], &["EACCES"]),
     (&["open-mem-of-thread"], &["EACCES"]),

@@ -40,6 +40,8 @@ const NAMES: &[Row] = &[
     ("proc-self-cwd", "leaked", &["EACCES"], Prevented),
     ("proc-task-cwd", "leaked", &["EACCES"], Prevented),
     ("proc-self-fd", "leaked", &["EACCES"], Prevented),
+    ("proc-self-of-namespace", "leaked", &["EACCES"], Prevented),
+    ("proc-self-cwd-of-namespace", "leaked", &["EACCES"], Prevented),
     ("dev-fd", "leaked", &["EACCES"], Prevented),
     ("o-path-reopened", "leaked", &["EACCES"], Prevented),
     ("o-path-reopened-dev-fd", "leaked", &["EACCES"], Prevented),
@@ -131,6 +133,7 @@ const LOST: &[Row] = &[
     ("volume-detached-root", "leaked", &["EACCES"], Prevented),
     ("namespace-ended", "leaked", &["EACCES"], Prevented),
     ("namespace-ended-cwd", "leaked", &["EACCES"], Prevented),
+    ("namespace-ending", "leaked", &["EACCES"], Prevented),
 ];
 
 const PROGRAMS: &[Row] = &[

@@ -33,7 +33,7 @@ fn threads_at_their_usual_work() {
 }
 
 /// What a program does; what it says alone; what under the host.
-const ROWS: [(&str, &str, &str); 8] = [
+const ROWS: [(&str, &str, &str); 12] = [
     ("blocked-open", "ok", "ok"),
     // A call that starts again is judged again.
     ("restarted-open", "leaked", "EACCES"),
@@ -42,9 +42,15 @@ const ROWS: [(&str, &str, &str); 8] = [
     ("messages", "ok", "ok"),
     ("read-only-arguments", "ok", "ok"),
     ("longest-name", "ok", "ok"),
+    ("signals-by-descriptor", "ok", "ok"),
+    ("owners", "ok", "ok"),
+    ("nameless-opens", "ok", "ok"),
+    ("bounded-look-ups", BOUNDED, BOUNDED),
     // Alone nobody refuses the secret.
     ("registers", "s/file: 0", "ok"),
 ];
+
+const BOUNDED: &str = "opened opened EXDEV EXDEV ENOENT ENOENT ELOOP opened ELOOP opened opened ENOENT EXDEV opened";
 
 #[test]
 fn calls_behave_as_alone() {

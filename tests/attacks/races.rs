@@ -221,7 +221,7 @@ pub fn free_port() -> u16 {
 #[test]
 fn places_changed_after_the_check() {
     // Between two of another process's descriptors there is none at times.
-    let rows: [(&str, &[&str]); 11] = [
+    let rows: [(&str, &[&str]); 17] = [
         ("dirfd", &[]),
         ("dirfd-clone-files", &[]),
         ("own-fd", &[]),
@@ -233,9 +233,19 @@ fn places_changed_after_the_check() {
         ("other-fd", &["ENOENT"]),
         ("other-fd-directory", &["ENOENT"]),
         ("execveat-empty", &[]),
+        ("beneath", &[]),
+        ("no-xdev", &[]),
+        ("in-root", &[]),
+        ("no-symlinks", &[]),
+        ("symlink-in", &[]),
+        ("mount-from", &[]),
     ];
     let rows: Vec<_> = rows.iter().map(|(what, errors)| (["race-place", what, "ROOT", "ATTEMPTS"], *errors)).collect();
-    let rows: Vec<_> = rows.iter().map(|(words, errors)| (&words[..], Sides::Both, *errors)).collect();
+    let mut rows: Vec<_> = rows.iter().map(|(words, errors)| (&words[..], Sides::Both, *errors)).collect();
+    // For what has no other name the rest of the process stands still.
+    let nameless = ["nameless-pipe", "nameless-memfd", "nameless-deleted"];
+    let nameless = nameless.map(|what| ["race-place", what, "ROOT", "ATTEMPTS"]);
+    rows.extend(nameless.iter().map(|words| (&words[..], Sides::Both, &[][..])));
     all(&rows, &guarding_files);
 }
 
@@ -260,9 +270,13 @@ fn objects_swapped() {
 /// Whatever is done to the page with the copies. Prevented.
 #[test]
 fn the_page_of_copies() {
-    let whats = [
+    let mut whats = vec![
         "unmap",
         "unmap-around",
+        "unmap-from-zero",
+        "map-over-from-zero",
+        "remap-over-from-zero",
+        "advise-by-descriptor",
         "protect",
         "protect-pkey",
         "map-over",
@@ -279,7 +293,10 @@ fn the_page_of_copies() {
         "map-files",
         "remap-stack",
     ];
-    let rows = whats.map(|what| ["page", what, "ROOT", "ATTEMPTS"]);
+    if cfg!(target_arch = "x86_64") {
+        whats.extend(["map-over-by-structure", "attach-over-by-ipc"]);
+    }
+    let rows: Vec<_> = whats.iter().map(|what| ["page", *what, "ROOT", "ATTEMPTS"]).collect();
     let mut rows: Vec<_> = rows.iter().map(|words| (&words[..], Sides::Both, &[][..])).collect();
     // Nothing can be mapped any more: no copy, no call.
     rows.push((&["page", "occupied", "ROOT", "ATTEMPTS"], Sides::Either, &[]));
@@ -301,6 +318,10 @@ fn alone_every_race_is_won() {
         &["race", "thread", "execve", "ROOT", "1000"],
         &["race", "thread", "sendmmsg", "ROOT", "1000", &port],
         &["race-place", "dirfd", "ROOT", "1000"],
+        &["race-place", "nameless-pipe", "ROOT", "1000"],
+        &["race-place", "beneath", "ROOT", "1000"],
+        &["race-place", "symlink-in", "ROOT", "1000"],
+        &["race-place", "mount-from", "ROOT", "1000"],
         &["swap", "mount", "process", "open", "ROOT", "1000"],
     ];
     for words in rows {

@@ -17,27 +17,17 @@ struct Team {
 impl Team {
     fn new() -> Self {
         let team = Self { directory: tempfile::tempdir().unwrap() };
-        team.host(&["new-key", "--kind", "ecdsa", team.at("team").to_str().unwrap()]);
+        host(&["new-key", "--kind", "ecdsa", team.at("team").to_str().unwrap()]);
         for name in [MONITOR, FILES] {
             let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/dist").join(name);
             std::fs::copy(dist, team.at(name)).unwrap();
-            team.host(&[
-                "sign-plugin",
-                team.at(name).to_str().unwrap(),
-                "--key",
-                team.at("team.key").to_str().unwrap(),
-            ]);
+            host(&["sign-plugin", team.at(name).to_str().unwrap(), "--key", team.at("team.key").to_str().unwrap()]);
         }
         team
     }
 
     fn at(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
-    }
-
-    fn host(&self, words: &[&str]) {
-        let outcome = Outcome::of(&run_limited(Command::new(HOST).args(words)));
-        assert_eq!(outcome.status, 0, "{words:?}: {outcome:#?}");
     }
 
     /// A manifest with one plugin from `reference`, and more lines.
@@ -48,6 +38,11 @@ impl Team {
              grants = [\"descriptors\"]\n[trust.keys]\nteam = {key:?}\n"
         )
     }
+}
+
+fn host(words: &[&str]) {
+    let outcome = Outcome::of(&run_limited(Command::new(HOST).args(words)));
+    assert_eq!(outcome.status, 0, "{words:?}: {outcome:#?}");
 }
 
 /// Lets everything pass.
@@ -94,7 +89,7 @@ fn in_a_registry() {
     let reference = registry.reference(":1");
     let put = |name: &str| {
         let (file, key) = (team.at(name), team.at("team.key"));
-        team.host(&["push-plugin", file.to_str().unwrap(), &reference, "--key", key.to_str().unwrap()]);
+        host(&["push-plugin", file.to_str().unwrap(), &reference, "--key", key.to_str().unwrap()]);
     };
     put(MONITOR);
     let run = start(team.manifest(&reference, ""), &[]);

@@ -54,7 +54,7 @@ pub enum Kind {
 }
 
 /// A system call and its decoded arguments.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
     /// Calling convention.
     pub arch: Arch,

@@ -55,6 +55,14 @@ impl Errno {
     pub const EACCES: Self = Self(13);
     /// `EPERM`
     pub const EPERM: Self = Self(1);
+    /// `ESRCH`
+    pub const ESRCH: Self = Self(3);
+    /// `EBADF`
+    pub const EBADF: Self = Self(9);
+    /// `EINVAL`
+    pub const EINVAL: Self = Self(22);
+    /// `ENOPROTOOPT`
+    pub const ENOPROTOOPT: Self = Self(92);
     /// The highest number in use, `EHWPOISON`.
     const LAST: u16 = 133;
 

@@ -55,6 +55,8 @@ impl std::fmt::Display for Destination {
 const QUEUE: usize = 16 * 1024;
 /// How long the end of the run waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Pause before the next look for room.
+const ROOM: Duration = Duration::from_millis(2);
 
 /// The way out for alert lines. Clones share it.
 #[derive(Clone, Debug)]
@@ -91,8 +93,7 @@ impl Sink {
             let mut failing = false;
             for mut line in lines {
                 line.push('\n');
-                // One write, so that the line is whole beside other writers.
-                match out.write_all(line.as_bytes()) {
+                match write_line(&mut *out, line.as_bytes()) {
                     Ok(()) => failing = false,
                     Err(error) if !failing => {
                         failing = true;
@@ -143,6 +144,22 @@ impl Sink {
     }
 }
 
+/// Writes a line; in one go, if there is room, so that it is whole beside
+/// other writers. What we write to can be a program's, too, and be made not to
+/// wait (`O_NONBLOCK`): then we wait.
+fn write_line(out: &mut dyn Write, mut line: &[u8]) -> io::Result<()> {
+    while !line.is_empty() {
+        match out.write(line) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => line = &line[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(ROOM),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 impl Inner {
     fn send(&mut self, line: String) {
         self.tell_dropped();
@@ -187,6 +204,33 @@ mod tests {
 
     fn alert(message: &str) -> Alert {
         Alert { rule: "r".into(), severity: Severity::Low, message: message.into(), fields: Vec::new() }
+    }
+
+    /// Has room now and then, for little.
+    struct Narrow(Vec<u8>, bool);
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.0.extend(&bytes[..bytes.len().min(3)]);
+            Ok(bytes.len().min(3))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_slow_loses_nothing() -> io::Result<()> {
+        let mut narrow = Narrow(Vec::new(), false);
+        write_line(&mut narrow, b"a line\n")?;
+        write_line(&mut narrow, b"another\n")?;
+        assert_eq!(narrow.0, b"a line\nanother\n");
+        Ok(())
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use libc::pid_t;
 
 use super::resolve::proc_path;
-use super::sys::{self, Place};
+use super::sys::{self, Place as Mounted};
 
 /// Longest list of mounts that is looked through.
 const LONGEST: u64 = 16 << 20;
@@ -24,7 +24,7 @@ const DEEPEST: usize = 256;
 
 /// Roots that trees are known by: ours, and those that processes had when they
 /// were attached to.
-static ROOTS: LazyLock<Mutex<HashSet<Place>>> = LazyLock::new(|| {
+static ROOTS: LazyLock<Mutex<HashSet<Mounted>>> = LazyLock::new(|| {
     let ours = sys::identity(libc::AT_FDCWD, c"/", 0).map(|found| found.place());
     Mutex::new(ours.into_iter().collect())
 });
@@ -36,27 +36,44 @@ pub(super) fn trust_root_of(pid: pid_t) {
     }
 }
 
-/// Mounts that were found in a tree.
+/// Mounts that were found in a tree that lasts as long as its task, or as we.
 #[derive(Debug, Default)]
 pub(super) struct Attached(Mutex<BTreeSet<u64>>);
 
+/// Whether a mount has a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Nowhere,
+    /// Now: in a namespace that ends when others do.
+    Now,
+    /// As long as nobody takes it away.
+    Stays,
+}
+
 impl Attached {
-    /// Whether the mount of `fd` is in the tree of task `tid`, in ours, or in one
-    /// of the same root: a task that has changed its root is shown only what is
-    /// below. What was found once is taken to stay.
-    pub(super) fn has(&self, tid: pid_t, fd: BorrowedFd<'_>) -> bool {
-        let Ok(found) = sys::identity_of(fd) else { return false };
+    /// Where the mount of `fd` is: in the tree of task `tid` or in ours, or in
+    /// one of the same root, since a task that has changed its root is shown
+    /// only what is below.
+    pub(super) fn place(&self, tid: pid_t, fd: BorrowedFd<'_>) -> Place {
+        let Ok(found) = sys::identity_of(fd) else { return Place::Nowhere };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains(&found.mount) {
-            return true;
+            return Place::Stays;
         }
-        let is_in = is_listed(&format!("/proc/{tid}/mountinfo"), found.mount)
-            || is_listed("/proc/self/mountinfo", found.mount)
-            || has_known_top(fd);
-        if is_in {
+        let lists = [format!("/proc/{tid}/mountinfo"), "/proc/self/mountinfo".to_owned()];
+        if lists.iter().any(|list| is_listed(list, found.mount)) {
             known.insert(found.mount);
+            Place::Stays
+        } else if has_known_top(fd) {
+            Place::Now
+        } else {
+            Place::Nowhere
         }
-        is_in
+    }
+
+    /// Whether it is anywhere.
+    pub(super) fn has(&self, tid: pid_t, fd: BorrowedFd<'_>) -> bool {
+        self.place(tid, fd) != Place::Nowhere
     }
 }
 

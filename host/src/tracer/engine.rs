@@ -389,6 +389,7 @@ impl<'h> Engine<'h> {
     }
 
     fn handle(&mut self, stop: Stopped, reason: Reason) {
+        let Some(stop) = self.hold(stop, reason) else { return };
         let tid = stop.tid();
         if let Some(task) = self.tasks.get_mut(&tid) {
             if let Some(errand) = task.errand.take() {
@@ -636,6 +637,7 @@ impl<'h> Engine<'h> {
         self.newborn.remove(&tid);
         self.for_errand.retain(|waiting| waiting.stop.tid() != tid);
         self.parting.retain(|(stop, _)| stop.tid() != tid);
+        self.turns.forget(tid);
         let mut task = self.tasks.remove(&tid)?;
         let abandoned = self.leaving && (task.filtered || task.needs_tracer);
         self.abandons |= abandoned;

@@ -11,15 +11,15 @@
 //! What the kernel refuses by itself is left to it: `capset` of another
 //! process, `setpgid` of one that has executed, everything that the caller has
 //! no permission for. Where a check and the call are two looks at memory or at
-//! descriptors, another thread of the program can come between; of the calls
-//! here only those that kill or stop us leave it something to win, and with
-//! us all that we trace ends (`PTRACE_O_EXITKILL`).
+//! descriptors, another thread of the program can come between: what is in
+//! memory is then copied to where nobody can change it, and what is behind a
+//! descriptor is named by its number ([`Verdict::Replace`]).
 //!
 //! Not covered: reading our memory and files through procfs, unless opens for
 //! reading stop anyway (the kernel asks for ptrace permission); writing
 //! through a descriptor that the program inherited; handles
 //! (`open_by_handle_at`), an overlay over one of our directories; the block
-//! device below; control groups; a mount propagated from another mount
+//! device below; control groups; programs in the kernel (`bpf`); a mount propagated from another mount
 //! namespace.
 //!
 //! This module decides; it sends no signal and changes nothing.
@@ -91,6 +91,9 @@ pub(super) enum Verdict {
     /// It does not run and returns 0; [`Broadcast::deliver`] says who gets the
     /// signal.
     Instead(Broadcast),
+    /// This call, which does the same, runs in its place: what the caller's
+    /// names can be changed by others.
+    Replace(&'static str, [u64; 3]),
 }
 
 impl Own {
@@ -161,6 +164,15 @@ impl Own {
         self.rules.contains_key(name)
     }
 
+    /// How many bytes say whom a call of this name with these arguments means,
+    /// if they are behind its third argument.
+    pub(super) fn pointed(&self, name: &str, args: &[u64; 6]) -> Option<usize> {
+        match self.rules.get(name) {
+            Some(Rule::Process(aim)) => aim.pointed(args[1] as u32),
+            _ => None,
+        }
+    }
+
     /// Likewise, because of files that it names.
     pub(super) fn concerns_files(&self, name: &str) -> bool {
         matches!(self.rules.get(name), Some(Rule::File(_)))
@@ -182,11 +194,12 @@ pub(super) fn stopping(own: &Own) -> Stopping {
     stopping
 }
 
-/// What shall become of the call whose entry `event` is. Its caller waits.
-pub(super) fn judge(own: &Own, event: &Event) -> Verdict {
+/// What shall become of the call whose entry `event` is. Its caller waits; it
+/// is `alone` if nobody else can change its descriptors meanwhile.
+pub(super) fn judge(own: &Own, event: &Event, alone: bool) -> Verdict {
     let Some(call) = event.call() else { return Verdict::Pass };
     match own.rules.get(call.spec.name) {
-        Some(Rule::Process(aim)) => aim.judge(own, event, call),
+        Some(Rule::Process(aim)) => aim.judge(own, event, call, alone),
         Some(Rule::File(effect)) if effect.harms(own, event, call) => Verdict::Refuse(Errno::EACCES),
         Some(Rule::File(_)) | None => Verdict::Pass,
     }

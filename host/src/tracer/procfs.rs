@@ -176,6 +176,21 @@ pub(super) fn has_ended(tid: pid_t) -> bool {
     Status::of(tid).is_none_or(|status| status.ended())
 }
 
+/// Whether a task waits for something that a signal could end.
+pub(super) fn sleeps(tid: pid_t) -> bool {
+    Status::of(tid).is_some_and(|status| status.state == b'S')
+}
+
+/// Whether a process has a descriptor of this name, as far as we may look.
+pub(super) fn holds(pid: pid_t, name: &str) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    descriptors
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == name))
+}
+
 /// The process that made `pid`, or has taken it over; 0 if none is seen.
 pub(super) fn parent(pid: pid_t) -> pid_t {
     Status::of(pid).map_or(0, |status| status.parent)

@@ -64,9 +64,10 @@ impl Protected {
         Some(Self { arguments, compat, first_of_many: None, slot: Some(slot) })
     }
 
-    /// Where the first argument is.
-    pub(super) fn address(&self) -> Option<u64> {
-        self.slot.as_ref().map(Slot::address)
+    /// Which argument is first, and where.
+    pub(super) fn place(&self) -> Option<(u8, u64)> {
+        let (register, _) = self.arguments.first()?;
+        Some((*register, self.slot.as_ref()?.address()))
     }
 
     /// Turns the sendmmsg whose first message has been put here into a

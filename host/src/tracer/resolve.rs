@@ -24,10 +24,10 @@
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use libc::{c_int, pid_t};
 
 use super::sys::{self, Identity};
@@ -38,6 +38,7 @@ use crate::event::{Call, PathState, ResolvedPath, Value};
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 const RESOLVE_IN_ROOT: u64 = 0x10;
+const RESOLVE_CACHED: u64 = 0x20;
 const NAMING: c_int = libc::O_PATH | libc::O_CLOEXEC;
 
 /// Where a task stands.
@@ -49,9 +50,41 @@ pub(super) struct Place<'a> {
     pub(super) cwd: &'a dyn Fn() -> io::Result<Base<'a>>,
     /// Whether a descriptor's mount has a place in a tree.
     pub(super) attached: &'a dyn Fn(BorrowedFd<'_>) -> bool,
-    /// Set when a name leads through what another process can change: its
-    /// directories, its descriptors.
-    pub(super) through_others: &'a AtomicBool,
+    /// What a name leads through.
+    pub(super) crossed: &'a Crossed,
+}
+
+/// What names led through that others can change while they stay the same.
+#[derive(Debug, Default)]
+pub(super) struct Crossed {
+    /// A descriptor, working directory or root, by a magic link of procfs.
+    magic: AtomicBool,
+    /// One of another process.
+    others: AtomicBool,
+}
+
+impl Crossed {
+    /// Nothing, as far as is known now.
+    pub(super) fn clear(&self) {
+        self.magic.store(false, Ordering::Relaxed);
+        self.others.store(false, Ordering::Relaxed);
+    }
+
+    /// A magic link was crossed; perhaps one of `others`.
+    pub(super) fn note(&self, others: bool) {
+        self.magic.store(true, Ordering::Relaxed);
+        self.others.fetch_or(others, Ordering::Relaxed);
+    }
+
+    /// Some magic link was.
+    pub(super) fn magic(&self) -> bool {
+        self.magic.load(Ordering::Relaxed)
+    }
+
+    /// One of another process was.
+    pub(super) fn others(&self) -> bool {
+        self.others.load(Ordering::Relaxed)
+    }
 }
 
 impl<'p> Place<'p> {
@@ -152,6 +185,37 @@ pub(super) fn stable_name(tid: pid_t, resolved: &ResolvedPath) -> Option<BString
         }
     }
     Some(inside.into())
+}
+
+/// What a look-up that openat2's `resolve` puts bounds to leads to, as the
+/// kernel sees it from the directory that task `tid` names; none if there are
+/// no bounds, or nobody can tell.
+pub(super) fn bounded(
+    tid: pid_t,
+    call: &Call,
+    rule: &PathRule,
+    name: &BStr,
+    resolved: &ResolvedPath,
+) -> Option<io::Result<BString>> {
+    let bounds = resolve_flags(call, rule).filter(|flags| flags & !RESOLVE_CACHED != 0)? & !RESOLVE_CACHED;
+    let directory = match rule.dirfd.and_then(|dirfd| call.arguments.get(usize::from(dirfd))).map(|arg| &arg.value) {
+        Some(Value::Fd(fd)) if *fd >= 0 => proc_path(tid, &format!("fd/{fd}")),
+        _ => proc_path(tid, "cwd"),
+    };
+    let open = |name: &[u8], flags| {
+        let base = sys::openat(libc::AT_FDCWD, &directory, NAMING)?;
+        let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+        sys::openat2(base.as_raw_fd(), &name, NAMING | flags, bounds).and_then(|found| name_of(found.as_fd()))
+    };
+    let nofollow = if follows(call, rule.follow) { 0 } else { libc::O_NOFOLLOW };
+    match resolved.state {
+        PathState::Exists | PathState::Unresolved => Some(open(name, nofollow)),
+        PathState::Missing => {
+            let (parent, last) = split_last(name);
+            Some(open(parent, libc::O_DIRECTORY).map(|found| join(&found, last)))
+        }
+        PathState::Unknown => None,
+    }
 }
 
 /// Opens a task's working directory, to start from.
@@ -365,7 +429,7 @@ impl AsFd for Base<'_> {
 struct Request<'a, 'p> {
     place: &'a Place<'p>,
     directory: c_int,
-    name: &'a bstr::BStr,
+    name: &'a BStr,
     follow: bool,
 }
 

@@ -69,6 +69,11 @@ pub enum Skipped {
     /// It never leaves the kernel.
     #[error("is a kernel thread")]
     Kernel,
+    /// Who reads its memory can be kept waiting.
+    #[error(
+        "has a descriptor of userfaultfd(2): reading its memory could wait for ever; started by `host run` it may have one"
+    )]
+    ServesFaults,
     /// A task has one tracer at most.
     #[error("is already traced by process {0} ({1}): end that tracer first")]
     Traced(pid_t, String),
@@ -103,6 +108,8 @@ pub(super) fn attachable(pid: pid_t) -> Result<(), Skipped> {
         Err(Skipped::Kernel)
     } else if status.ended() && procfs::threads(pid).len() < 2 {
         Err(Skipped::Ended)
+    } else if procfs::holds(pid, "anon_inode:[userfaultfd]") {
+        Err(Skipped::ServesFaults)
     } else {
         Ok(())
     }

@@ -21,6 +21,9 @@ pub(super) struct Space(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     exposed: Cell<bool>,
+    /// A program may serve its page faults (userfaultfd(2)): it can fill pages
+    /// that nobody else can write to.
+    served: Cell<bool>,
     region: RefCell<Option<Rc<Region>>>,
     /// The region has been seen where it belongs.
     mapped: Cell<bool>,
@@ -37,11 +40,12 @@ pub(super) type Busy = Rc<()>;
 const MOST_FAILURES: u32 = 3;
 
 impl Space {
-    fn make(exposed: bool, region: Option<Rc<Region>>, mapped: bool) -> Self {
+    fn make(exposed: bool, served: bool, region: Option<Rc<Region>>) -> Self {
         Self(Rc::new(Inner {
             exposed: Cell::new(exposed),
+            served: Cell::new(served),
             region: RefCell::new(region),
-            mapped: Cell::new(mapped),
+            mapped: Cell::new(false),
             failures: Cell::new(0),
             busy: RefCell::default(),
         }))
@@ -49,18 +53,18 @@ impl Space {
 
     /// The space of a program that has just been executed.
     pub(super) fn fresh() -> Self {
-        Self::make(false, None, false)
+        Self::make(false, false, None)
     }
 
     /// A space of which nothing is known.
     pub(super) fn unknown() -> Self {
-        Self::make(true, None, false)
+        Self::make(true, false, None)
     }
 
     /// The space of a process that was forked from this one. What is mapped
-    /// here is mapped there.
+    /// here now may not have been when it was copied.
     pub(super) fn forked(&self) -> Self {
-        Self::make(false, self.0.region.borrow().clone(), self.0.mapped.get())
+        Self::make(false, self.0.served.get(), self.0.region.borrow().clone())
     }
 
     /// Nobody but its one task can change what a call of it means.
@@ -68,10 +72,30 @@ impl Space {
         !self.0.exposed.get() && Rc::strong_count(&self.0) == 1
     }
 
+    /// Others than its tasks may write to it, or share what else counts.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.0.exposed.get()
+    }
+
     /// From now on others than its tasks may write to it, or share what else
     /// counts.
     pub(super) fn expose(&self) {
         self.0.exposed.set(true);
+    }
+
+    /// From now on a program may serve its page faults.
+    pub(super) fn serve(&self) {
+        self.0.served.set(true);
+    }
+
+    /// Whether a program may serve its page faults.
+    pub(super) fn is_served(&self) -> bool {
+        self.0.served.get()
+    }
+
+    /// Whether there is a region for it, mapped or not.
+    pub(super) fn expects_region(&self) -> bool {
+        self.0.region.borrow().is_some()
     }
 
     /// The region, if it has been seen mapped.
@@ -152,5 +176,22 @@ impl Shared {
 
     pub(super) fn anything(self) -> bool {
         self.memory || self.descriptors || self.file_system
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A region can come into being between the copy and the word of it.
+    #[test]
+    fn what_was_copied_is_looked_at() -> std::io::Result<()> {
+        let space = Space::fresh();
+        space.0.region.replace(Some(Region::new()?));
+        space.0.mapped.set(true);
+        assert!(space.region().is_some());
+        let child = space.forked();
+        assert!(child.region().is_none() && child.expects_region());
+        Ok(())
     }
 }

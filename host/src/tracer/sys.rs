@@ -358,7 +358,12 @@ impl Identity {
 
     /// Whether both are in one file system, mounted at one place.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
-        self.device == other.device && self.mount == other.mount
+        self.shares_device(other) && self.mount == other.mount
+    }
+
+    /// Whether both are of one file system, wherever it is mounted.
+    pub(super) fn shares_device(&self, other: &Self) -> bool {
+        self.device == other.device
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -12,14 +11,14 @@ use bstr::BString;
 use libc::pid_t;
 
 use super::arch::Registers;
-use super::attached::Attached;
+use super::attached::{Attached, Place as Attachment};
 use super::descriptors::Kept;
 use super::errand::Errand;
 use super::filters::Permits;
 use super::pagemap::{Pagemap, Settled};
 use super::procfs;
 use super::protected::Protected;
-use super::resolve::{self, Base, Ids, Place, Root};
+use super::resolve::{self, Base, Crossed, Ids, Place, Root};
 use super::space::Space;
 use super::sys;
 use crate::decode::{Changes, Kind};
@@ -59,7 +58,7 @@ pub(super) struct Task {
     pub(super) underway: bool,
     /// It is made to run a call that does nothing instead of its own.
     pub(super) faked: Option<Faked>,
-    /// The structure of the clone3 that it is about to make.
+    /// What the call that it is about to make reads.
     pub(super) lent: Option<Rc<Protected>>,
     /// It has registers of the call that made it, which were ours.
     pub(super) borrowed: Option<Rc<Protected>>,
@@ -74,19 +73,19 @@ pub(super) struct Task {
     pub(super) exe: BString,
     /// Its end has been told.
     pub(super) end_told: bool,
-    /// A name of its last event led through another process's directories or
-    /// descriptors.
-    pub(super) through_others: Arc<AtomicBool>,
+    /// What names of its last event led through.
+    pub(super) crossed: Arc<Crossed>,
     pagemap: Option<Pagemap>,
     view: Arc<View>,
 }
 
-/// A call that was refused, while another runs in its place.
+/// A call in whose place another runs.
 #[derive(Debug)]
 pub(super) struct Faked {
     /// Registers at entry.
     pub(super) registers: Registers,
-    pub(super) result: i64,
+    /// What it answers; none if what runs in its place answers for it.
+    pub(super) result: Option<i64>,
 }
 
 /// A call between entry and exit.
@@ -149,7 +148,7 @@ impl Task {
             executing: None,
             exe: BString::default(),
             end_told: false,
-            through_others: Arc::default(),
+            crossed: Arc::default(),
             pagemap: None,
             view: Arc::default(),
         }
@@ -201,7 +200,7 @@ impl Task {
     /// Without `keep` nothing of the answers is remembered.
     pub(super) fn oracle(&self, tid: pid_t, keep: bool) -> Box<dyn Oracle> {
         let view = if keep { Arc::downgrade(&self.view) } else { Weak::new() };
-        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view, through_others: self.through_others.clone() })
+        Box::new(TaskOracle { ids: Ids { pid: self.pid, tid }, view, crossed: self.crossed.clone() })
     }
 }
 
@@ -209,24 +208,13 @@ impl Task {
 struct TaskOracle {
     ids: Ids,
     view: Weak<View>,
-    through_others: Arc<AtomicBool>,
+    crossed: Arc<Crossed>,
 }
 
 impl TaskOracle {
     /// The task's view; an empty one if it has been thrown away meanwhile.
     fn view(&self) -> Arc<View> {
         self.view.upgrade().unwrap_or_default()
-    }
-}
-
-/// What `slot` has, or else what `find` finds, which is then kept. A failure
-/// is not: it can be of the moment.
-fn kept<T>(slot: &OnceLock<T>, find: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
-    if let Some(known) = slot.get() {
-        Ok(known)
-    } else {
-        let found = find()?;
-        Ok(slot.get_or_init(|| found))
     }
 }
 
@@ -239,33 +227,42 @@ impl Oracle for TaskOracle {
         let Kind::Path(rule) = &call.spec.args.get(index)?.kind else { return None };
         let view = self.view();
         let attached = |fd: BorrowedFd<'_>| view.attached.has(self.ids.tid, fd);
-        let root = || {
-            let root = Root::of(self.ids.tid)?;
-            match &root {
-                Root::Theirs(fd) if !attached(fd.as_fd()) => Err(io::Error::other("a root in no tree")),
-                _ => Ok(root),
-            }
+        let find_root = || match Root::of(self.ids.tid)? {
+            Root::Ours => Ok((Root::Ours, Attachment::Stays)),
+            Root::Theirs(fd) => match view.attached.place(self.ids.tid, fd.as_fd()) {
+                Attachment::Nowhere => Err(io::Error::other("a root in no tree")),
+                place => Ok((Root::Theirs(fd), place)),
+            },
         };
         let cwd = || {
             if let Some(kept) = view.cwd.get() {
                 return Ok(Base::Kept(kept.as_fd()));
             }
             let opened = resolve::open_cwd(self.ids.tid)?;
-            if !attached(opened.as_fd()) {
-                return Err(io::Error::other("a directory in no tree"));
+            match view.attached.place(self.ids.tid, opened.as_fd()) {
+                Attachment::Nowhere => return Err(io::Error::other("a directory in no tree")),
+                Attachment::Now => return Ok(Base::Own(opened)),
+                Attachment::Stays => {}
             }
             Ok(match Kept::keep(opened) {
                 Ok(fd) => Base::Kept(view.cwd.get_or_init(|| fd).as_fd()),
                 Err(fd) => Base::Own(fd),
             })
         };
-        let place = Place {
-            ids: self.ids,
-            through_others: &self.through_others,
-            attached: &attached,
-            root: kept(&view.root, root).ok(),
-            cwd: &cwd,
+        let of_the_moment;
+        let root = match view.root.get() {
+            Some(root) => Some(root),
+            None => match find_root() {
+                Ok((root, Attachment::Stays)) => Some(view.root.get_or_init(|| root)),
+                Ok((root, _)) => {
+                    of_the_moment = root;
+                    Some(&of_the_moment)
+                }
+                // A failure is not kept: it can be of the moment.
+                Err(_) => None,
+            },
         };
+        let place = Place { ids: self.ids, crossed: &self.crossed, attached: &attached, root, cwd: &cwd };
         Some(resolve::path_argument(&place, call, index, rule))
     }
 

@@ -15,8 +15,10 @@ use crate::event::ProcessEvents;
 pub(super) struct Traits {
     /// It may make names lead elsewhere.
     pub(super) redirects: Redirects,
-    /// Arguments that say where it changes the caller's memory.
-    pub(super) remaps: &'static [u8],
+    /// Where it changes the caller's mappings.
+    pub(super) remaps: &'static [Remap],
+    /// It can discard pages of the caller's, wherever they are.
+    pub(super) discards: bool,
     /// After it the kernel, or another process, may write to the caller's
     /// memory while the caller runs on.
     pub(super) exposes: bool,
@@ -27,6 +29,57 @@ pub(super) struct Traits {
     pub(super) stalls: Option<Stalls>,
     /// It executes a program: the number of its path argument, plus 1.
     executes: u8,
+}
+
+/// A range of addresses whose mappings a call changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remap {
+    /// The argument with its beginning.
+    start: u8,
+    /// The argument with its length; without one it can reach any length, and
+    /// 0 stands for no address.
+    length: Option<u8>,
+    /// Only if one of these bits of an argument is set.
+    only: Option<(u8, u64)>,
+}
+
+const fn range(start: u8, length: u8) -> Remap {
+    Remap { start, length: Some(length), only: None }
+}
+
+/// `SHM_REMAP` (linux/shm.h).
+const SHM_REMAP: u64 = 0o40000;
+
+const FIRST_RANGE: &[Remap] = &[range(0, 1)];
+const FIXED_MAP: &[Remap] = &[Remap { start: 0, length: Some(1), only: Some((3, libc::MAP_FIXED as u64)) }];
+const MOVES: &[Remap] = &[range(0, 1), Remap { start: 4, length: Some(2), only: Some((3, libc::MREMAP_FIXED as u64)) }];
+const SEGMENT: &[Remap] = &[Remap { start: 1, length: None, only: Some((2, SHM_REMAP)) }];
+/// Its end can have been set below the region (`PR_SET_MM` of prctl(2)); what
+/// is above goes then.
+const BREAK: &[Remap] = &[Remap { start: 0, length: None, only: None }];
+
+/// Bits of an address that the kernel looks at: on `AArch64` the top byte is
+/// free, and on x86-64 six bits can be (`ARCH_ENABLE_TAGGED_ADDR`).
+const ADDRESS: u64 = if cfg!(target_arch = "aarch64") { u64::MAX >> 8 } else { !(0x3f << 57) };
+
+impl Remap {
+    /// Whether it reaches what is below `end` and not below `base`.
+    fn reaches(self, args: &[u64; 6], base: u64, end: u64) -> bool {
+        let start = args[usize::from(self.start)] & ADDRESS;
+        let far = match self.length {
+            Some(length) => start.saturating_add(args[usize::from(length)].max(1)) > base,
+            None => start != 0,
+        };
+        start < end && far && self.only.is_none_or(|(argument, bits)| args[usize::from(argument)] & bits != 0)
+    }
+
+    /// When it stops: the beginning is low.
+    fn conditions(self) -> Vec<Condition> {
+        let low = Condition::new(self.start, ADDRESS, Comparison::Lt, region::END);
+        let given = self.length.is_none().then(|| Condition::new(self.start, ADDRESS, Comparison::Ne, 0));
+        let only = self.only.map(|(argument, bits)| Condition::new(argument, bits, Comparison::Ne, 0));
+        [Some(low), given, only].into_iter().flatten().flatten().collect()
+    }
 }
 
 /// How a call asks for page faults to be served by a program
@@ -43,6 +96,14 @@ pub(super) enum Stalls {
 pub(super) const USER_MODE_ONLY: u64 = 1;
 /// `USERFAULTFD_IOC_NEW` (linux/userfaultfd.h, Linux 6.1).
 pub(super) const USERFAULTFD_NEW: u64 = 0xaa00;
+
+/// `SHMAT` of i386's ipc(2).
+const IPC_SHMAT: u64 = 21;
+
+/// Advices of `process_madvise(2)` that leave what is in memory as it is:
+/// `MADV_WILLNEED`, `MADV_COLD`, `MADV_PAGEOUT`, `MADV_COLLAPSE`. Others it
+/// takes for the caller's own memory, since Linux 6.13.
+pub(super) const HARMLESS_ADVICE: [u64; 4] = [3, 20, 21, 25];
 
 /// Whether a call makes names lead elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,11 +127,12 @@ impl Traits {
             }
             "rename" | "renameat" | "renameat2" | "link" | "linkat" => redirects(Redirects::UnlessPlain),
             "chdir" | "fchdir" | "chroot" | "unshare" | "setns" => redirects(Redirects::IfShared),
-            "munmap" | "mprotect" | "pkey_mprotect" | "madvise" | "mmap" | "mmap2" | "remap_file_pages" => remaps(&[0]),
-            // The new address counts only with MREMAP_FIXED; without it, it is
-            // refused if it happens to look like the region's.
-            "mremap" => remaps(&[0, 4]),
-            "shmat" => remaps(&[1]),
+            "munmap" | "mprotect" | "pkey_mprotect" | "madvise" | "remap_file_pages" => remaps(FIRST_RANGE),
+            "mmap" | "mmap2" => remaps(FIXED_MAP),
+            "mremap" => remaps(MOVES),
+            "shmat" => remaps(SEGMENT),
+            "brk" => remaps(BREAK),
+            "process_madvise" => Self { discards: true, ..Self::default() },
             "io_setup" | "io_uring_setup" => Self { exposes: true, ..Self::default() },
             "userfaultfd" => Self { exposes: true, stalls: Some(Stalls::WithoutFlag), ..Self::default() },
             "ioctl" => Self { stalls: Some(Stalls::WithRequest), ..Self::default() },
@@ -101,9 +163,21 @@ impl Traits {
     pub(super) fn matter(self) -> bool {
         self.redirects != Redirects::Never
             || !self.remaps.is_empty()
+            || self.discards
             || self.exposes
             || self.intrudes
             || self.stalls.is_some()
+    }
+
+    /// Whether a call of an architecture changes mappings where the region
+    /// lies.
+    pub(super) fn remaps_region(self, arch: Arch, nr: u32, args: &[u64; 6]) -> bool {
+        match (arch, arch.spec(nr).name) {
+            // Its arguments are in memory, where others can change them.
+            (Arch::X86, "mmap") => true,
+            (Arch::X86, "ipc") => args[0] & 0xffff == IPC_SHMAT && (1..region::END).contains(&args[4]),
+            _ => self.remaps.iter().any(|remap| remap.reaches(args, region::BASE, region::END)),
+        }
     }
 
     /// When it must stop for that.
@@ -118,10 +192,8 @@ impl Traits {
             return self.matter().then(Predicate::always);
         }
         let mut predicate = Predicate::default();
-        for argument in self.remaps {
-            let given = Condition::new(*argument, u64::MAX, Comparison::Ne, 0);
-            let low = Condition::new(*argument, u64::MAX, Comparison::Lt, region::END);
-            predicate.or(given.into_iter().chain(low).collect());
+        for remap in self.remaps {
+            predicate.or(remap.conditions());
         }
         Some(predicate)
     }
@@ -155,5 +227,58 @@ pub(super) fn add_own_stops(stopping: &mut Stopping, binding: bool, processes: P
             _ => continue,
         };
         stopping.entry(nr).or_default().or_all(&own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remaps(arch: Arch, name: &str, args: [u64; 6]) -> bool {
+        let nr = arch.number(name).expect("a call of every architecture");
+        let traits = Traits::of(arch, nr);
+        let reaches = traits.remaps_region(arch, nr, &args);
+        if arch == Arch::NATIVE && reaches {
+            assert!(traits.predicate().is_some_and(|stops| stops.holds(&args)), "{name} {args:x?} must stop");
+        }
+        reaches
+    }
+
+    /// Every way to change what is mapped at the bottom of memory, and what only
+    /// looks like one.
+    #[test]
+    fn who_reaches_the_region() {
+        const M: u64 = 1 << 20;
+        let (base, fixed) = (region::BASE, libc::MAP_FIXED as u64);
+        for (name, args, expected) in [
+            ("munmap", [base, 4096, 0, 0, 0, 0], true),
+            ("munmap", [0, 64 * M, 0, 0, 0, 0], true),
+            ("munmap", [0, u64::MAX, 0, 0, 0, 0], true),
+            ("munmap", [0, base, 0, 0, 0, 0], false),
+            ("munmap", [region::END, M, 0, 0, 0, 0], false),
+            ("mprotect", [region::END - 1, 1, 0, 0, 0, 0], true),
+            ("madvise", [0, base + 1, 4, 0, 0, 0], true),
+            ("mmap", [0, M, 3, 0x22, u64::MAX, 0], false),
+            ("mmap", [0, M, 3, 0x22 | fixed, u64::MAX, 0], true),
+            ("mmap", [base, M, 3, 0x22, u64::MAX, 0], false),
+            ("mmap", [0x40_0000, M, 3, 0x22 | fixed, u64::MAX, 0], false),
+            ("mremap", [base, 0, M, 1, 0, 0], true),
+            ("mremap", [64 * M, M, M, 3, 0, 0], true),
+            ("mremap", [64 * M, M, M, 1, 0, 0], false),
+            ("shmat", [1, base, SHM_REMAP, 0, 0, 0], true),
+            ("shmat", [1, 0, SHM_REMAP, 0, 0, 0], false),
+            ("brk", [0, 0, 0, 0, 0, 0], false),
+            ("brk", [base, 0, 0, 0, 0, 0], true),
+            ("brk", [64 * M, 0, 0, 0, 0, 0], false),
+        ] {
+            assert_eq!(remaps(Arch::NATIVE, name, args), expected, "{name} {args:x?}");
+        }
+        // What the kernel does not look at.
+        let tag = if cfg!(target_arch = "aarch64") { 0xff << 56 } else { 0x3f << 57 };
+        assert!(remaps(Arch::NATIVE, "munmap", [base | tag, 4096, 0, 0, 0, 0]));
+        assert!(remaps(Arch::X86, "mmap", [0x5000_0000, 0, 0, 0, 0, 0]), "its arguments are elsewhere");
+        assert!(remaps(Arch::X86, "ipc", [21, 1, SHM_REMAP, 0x5000_0000, base, 0]));
+        assert!(!remaps(Arch::X86, "ipc", [2, 1, 0, 0, base, 0]));
+        assert!(!remaps(Arch::X86, "mmap2", [0, M, 3, 0x22, 0xffff_ffff, 0]));
     }
 }

@@ -7,11 +7,10 @@
 //! that the kernel allows (`path_resolution(7)`).
 
 use std::collections::VecDeque;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::LazyLock;
-use std::sync::atomic::Ordering;
 
 use bstr::{BStr, BString, ByteSlice};
 use libc::c_int;
@@ -127,9 +126,7 @@ impl Walk<'_, '_> {
                 (true, _) => {}
                 // A magic link, or one that the kernel makes up relative to here.
                 (false, _) => {
-                    if !self.is_own(directory) {
-                        self.place.through_others.store(true, Ordering::Relaxed);
-                    }
+                    self.place.crossed.note(!self.is_own(directory));
                     self.here = sys::openat(self.here.as_raw_fd(), name, NAMING)?;
                     return self.place.check(self.here.as_fd());
                 }
@@ -145,7 +142,6 @@ impl Walk<'_, '_> {
     /// Whether the procfs directory at `here` is the task's own. Only our own
     /// procfs numbers processes as we do.
     fn is_own(&self, directory: Identity) -> bool {
-        static OURS: LazyLock<Option<Identity>> = LazyLock::new(|| sys::identity(libc::AT_FDCWD, c"/proc", 0).ok());
         let own = format!("/proc/{}/", self.ids.pid);
         OURS.is_some_and(|ours| ours.is_beside(&directory))
             && name_of(self.here.as_fd()).is_ok_and(|mut name| {
@@ -155,29 +151,45 @@ impl Walk<'_, '_> {
     }
 
     /// The tracee's process and thread id as the procfs at `here` numbers
-    /// them: the innermost of its PID namespaces whose number is there.
+    /// them. Each PID namespace has its own numbers; in our own procfs, wherever
+    /// it is mounted, they are those that we know, in another one those by
+    /// which it shows the tracee.
     fn ids_in_procfs(&self) -> io::Result<(String, String)> {
-        let status = std::fs::read_to_string(std::path::Path::new(
-            proc_path(self.ids.tid, "status").to_str().map_err(|_| io::ErrorKind::InvalidData)?,
-        ))?;
-        let numbers = |key: &str| -> Vec<String> {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(key))
-                .map(|rest| rest.split_whitespace().map(str::to_owned).collect())
-                .unwrap_or_default()
-        };
-        let (pids, tids) = (numbers("NStgid:"), numbers("NSpid:"));
-        let pairs: Vec<_> = pids.into_iter().zip(tids).rev().collect();
-        if pairs.is_empty() {
+        let here = sys::identity_of(&self.here)?;
+        if OURS.is_some_and(|ours| ours.shares_device(&here)) {
             return Ok((self.ids.pid.to_string(), self.ids.tid.to_string()));
         }
-        pairs
-            .into_iter()
-            .find(|(pid, tid)| {
-                CString::new(format!("{pid}/task/{tid}"))
-                    .is_ok_and(|path| sys::identity(self.here.as_raw_fd(), &path, 0).is_ok())
-            })
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.ids.tid))?;
+        let (pids, tids) = (numbers(&status, "NStgid:"), numbers(&status, "NSpid:"));
+        let namespace = sys::identity(libc::AT_FDCWD, &proc_path(self.ids.tid, "ns/pid"), 0)?.inode;
+        let is_theirs = |pid: &str, tid: &str| {
+            let entry = |name: &str| CString::new(format!("{pid}/task/{tid}/{name}")).ok();
+            let in_namespace = entry("ns/pid")
+                .and_then(|link| sys::identity(self.here.as_raw_fd(), &link, 0).ok())
+                .is_some_and(|found| found.inode == namespace);
+            // Its innermost number names it within its own namespace.
+            let number = entry("status").and_then(|name| read_at(self.here.as_fd(), &name).ok());
+            in_namespace && number.is_some_and(|status| numbers(&status, "NSpid:").last() == tids.last())
+        };
+        let found = pids.iter().zip(&tids).rev().find(|(pid, tid)| is_theirs(pid, tid));
+        // Perhaps it is not there; perhaps we may not look.
+        let (pid, tid) = found.ok_or_else(|| io::Error::other("a process that its procfs does not show us"))?;
+        Ok((pid.clone(), tid.clone()))
     }
+}
+
+/// The root of our own procfs.
+static OURS: LazyLock<Option<Identity>> = LazyLock::new(|| sys::identity(libc::AT_FDCWD, c"/proc", 0).ok());
+
+/// A task's numbers in a `status` file, one a PID namespace, the innermost
+/// last.
+fn numbers(status: &str, key: &str) -> Vec<String> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.map(|rest| rest.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// The content of a file below a directory.
+fn read_at(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<String> {
+    let file = sys::openat(directory.as_raw_fd(), name, libc::O_RDONLY | libc::O_CLOEXEC)?;
+    io::read_to_string(std::fs::File::from(file))
 }

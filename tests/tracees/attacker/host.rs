@@ -43,6 +43,68 @@ pub fn main(what: &str, more: &[&str]) {
             let fd = open(&format!("/proc/{host}"), libc::O_RDONLY | libc::O_DIRECTORY).unwrap();
             say(call(libc::SYS_pidfd_send_signal, &[fd.as_raw_fd() as usize, signal as usize, 0, 0]));
         }
+        // What names the host changes between the look and the call.
+        "pidfd-signal-flipped" => {
+            let gone = crate::sys::Child::forever(|| {
+                unsafe { libc::pause() };
+            });
+            let dead = call(libc::SYS_pidfd_open, &[gone.0 as usize, 0]).unwrap() as c_int;
+            drop(gone);
+            let directory = open(&format!("/proc/{host}"), libc::O_RDONLY | libc::O_DIRECTORY).unwrap();
+            let fds = [dead, directory.as_raw_fd()];
+            unsafe { libc::dup2(fds[0], 50) };
+            let _flipper = crate::memory::Flipper::start(move |stop| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for fd in fds {
+                        unsafe { libc::dup2(fd, 50) };
+                    }
+                }
+            });
+            let sent = (0..20_000).any(|_| call(libc::SYS_pidfd_send_signal, &[50, signal as usize, 0, 0]).is_ok());
+            println!("{}", if sent { "sent" } else { "never sent" });
+        }
+        "owner-flipped" => {
+            let mut pipe = [0; 2];
+            check(unsafe { libc::pipe(pipe.as_mut_ptr()) }).unwrap();
+            // F_SETSIG
+            check(unsafe { libc::fcntl(pipe[0], 10, signal) }).unwrap();
+            let owner: &'static [std::sync::atomic::AtomicI32; 2] = Box::leak(Box::new([1.into(), host.into()]));
+            let own = std::process::id() as c_int;
+            let _flipper = crate::memory::Flipper::start(move |stop| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for pid in [own, host] {
+                        owner[1].store(pid, std::sync::atomic::Ordering::Relaxed);
+                    }
+                }
+            });
+            let is_host = || {
+                let mut now = [0; 2];
+                // F_SETOWN_EX, F_GETOWN_EX
+                unsafe { libc::fcntl(pipe[0], 15, owner.as_ptr()) };
+                unsafe { libc::fcntl(pipe[0], 16, now.as_mut_ptr()) };
+                now[1] == host
+            };
+            println!("{}", if (0..20_000).any(|_| is_host()) { "owned" } else { "never owned" });
+        }
+        "peer-pidfd" => {
+            let mut pair = [0; 2];
+            check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) }).unwrap();
+            let (mut fd, mut length): (c_int, libc::socklen_t) = (-1, 4);
+            say(check(unsafe {
+                libc::getsockopt(pair[0], libc::SOL_SOCKET, 77, (&raw mut fd).cast(), &raw mut length)
+            }));
+        }
+        "pass-pidfd" => {
+            let mut pair = [0; 2];
+            check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) }).unwrap();
+            let one: c_int = 1;
+            say(check(unsafe { libc::setsockopt(pair[0], libc::SOL_SOCKET, 76, (&raw const one).cast(), 4) }));
+        }
+        "handle-of-process" => {
+            // FD_PIDFS_ROOT, and the handle of inode 1.
+            let handle = [8u32, 0xf1, 1, 0];
+            say(call(libc::SYS_open_by_handle_at, &[-10002isize as usize, handle.as_ptr() as usize, 0]));
+        }
         "sigqueue" | "tgsigqueue" => {
             let mut info = [0u32; 32];
             (info[0], info[2]) = (signal as u32, -1i32 as u32);

@@ -84,6 +84,18 @@ pub fn main(what: &str, root: &str, more: &[&str]) {
             std::env::set_current_dir(at("s")).unwrap();
             say_opened(open(&format!("/proc/self/task/{}/cwd/file", unsafe { libc::gettid() }), READ));
         }
+        // The first of a PID namespace of its own: in the procfs that it sees, 1 is another.
+        "proc-self-of-namespace" => {
+            let fd = opath_kept(&secret);
+            check(unsafe { libc::dup2(fd, 77) }).unwrap();
+            check(unsafe { libc::unshare(libc::CLONE_NEWPID) }).unwrap();
+            in_child(|| say_opened(open("/proc/self/fd/77", READ)));
+        }
+        "proc-self-cwd-of-namespace" => {
+            std::env::set_current_dir(at("s")).unwrap();
+            check(unsafe { libc::unshare(libc::CLONE_NEWPID) }).unwrap();
+            in_child(|| say_opened(open("/proc/self/cwd/file", READ)));
+        }
         "proc-self-fd" => say_opened(open(&format!("/proc/self/fd/{}/file", opath_kept(&at("s"))), READ)),
         "dev-fd" => say_opened(open(&format!("/dev/fd/{}/file", opath_kept(&at("s"))), READ)),
         "o-path-reopened" => say_opened(open(&format!("/proc/self/fd/{}", opath_kept(&secret)), READ)),
@@ -172,6 +184,7 @@ pub fn main(what: &str, root: &str, more: &[&str]) {
             check(unsafe { libc::chroot(c".".as_ptr()) }).unwrap();
             say_opened(open("/file", READ));
         }
+        "namespace-ending" => say_opened(openat(of_ending_namespace(&at("s")), "file", READ)),
         "namespace-ended" => say_opened(openat(of_ended_namespace(&at("s")), "file", READ)),
         "namespace-ended-cwd" => {
             let volume = of_ended_namespace(&at("s"));
@@ -464,6 +477,26 @@ fn in_child(body: impl FnOnce()) {
         0
     });
     assert_eq!(status, 0);
+}
+
+/// A directory as another process's mount namespace has it, which ends when it
+/// was used.
+fn of_ending_namespace(directory: &str) -> c_int {
+    let child = Child::forever(|| {
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).unwrap();
+        unsafe { libc::pause() };
+    });
+    let ours = std::fs::read_link("/proc/self/ns/mnt").unwrap();
+    let theirs = format!("/proc/{}/ns/mnt", child.0);
+    while std::fs::read_link(&theirs).unwrap() == ours {
+        std::thread::yield_now();
+    }
+    let fd = opath_kept(&format!("/proc/{}/root{directory}", child.0));
+    // Whoever remembers where it is remembers it now.
+    drop(openat(fd, "file", READ));
+    drop(child);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    fd
 }
 
 /// A directory as a mount namespace had it that is no more.

@@ -37,6 +37,10 @@ pub fn main(what: &str, root: &str) {
             let file = open(&format!("{root}/{}h/file", "/".repeat(room)), libc::O_RDONLY);
             println!("{}", if file.is_ok() { "ok" } else { "not opened" });
         }
+        "signals-by-descriptor" => signals_by_descriptor(),
+        "nameless-opens" => nameless_opens(root),
+        "owners" => owners(),
+        "bounded-look-ups" => bounded_look_ups(root),
         _ => panic!("no such program: {what}"),
     }
 }
@@ -48,6 +52,142 @@ fn idle() -> Flipper {
             std::thread::sleep(Duration::from_millis(1));
         }
     })
+}
+
+/// Whom a descriptor stands for gets the signal, though another thread could
+/// change it.
+fn signals_by_descriptor() {
+    let _idle = idle();
+    let call = |number: libc::c_long, a: [usize; 4]| {
+        check(unsafe { libc::syscall(number, a[0], a[1], a[2], a[3]) })
+            .map_err(|error| name(error.raw_os_error().unwrap()))
+    };
+    let child = crate::sys::Child::forever(|| {
+        unsafe { libc::pause() };
+    });
+    let fd = call(libc::SYS_pidfd_open, [child.0 as usize, 0, 0, 0]).unwrap() as usize;
+    let send =
+        |fd: usize, signal: c_int, info: usize| call(libc::SYS_pidfd_send_signal, [fd, signal as usize, info, 0]);
+    let mut info = [0u32; 32];
+    // SI_QUEUE
+    (info[0], info[2]) = (libc::SIGTERM as u32, -1i32 as u32);
+    let found = [
+        send(fd, 0, 0),
+        send(fd, 99, 0),
+        send(77, 0, 0),
+        send(1, 0, 0),
+        send(fd, libc::SIGTERM, info.as_ptr() as usize),
+    ];
+    let status = crate::sys::wait(child.0);
+    std::mem::forget(child);
+    let text = format!("{found:?} {status} {:?}", send(fd, 0, 0));
+    let expected = "[Ok(0), Err(\"EINVAL\"), Err(\"EBADF\"), Err(\"EBADF\"), Ok(0)] 143 Err(\"ESRCH\")";
+    println!("{}", if text == expected { "ok" } else { &text });
+}
+
+/// What has no name is opened by its descriptor, while other threads run, sleep
+/// and wait, and do not notice.
+fn nameless_opens(root: &str) {
+    let mut idle_pipe = [0; 2];
+    check(unsafe { libc::pipe(idle_pipe.as_mut_ptr()) }).unwrap();
+    let epoll = check(unsafe { libc::epoll_create1(0) }).unwrap() as c_int;
+    let done: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+    let (sleeping, busy) = (idle(), std::thread::spawn(|| while !done.load(Ordering::Relaxed) {}));
+    let reading = std::thread::spawn(move || {
+        let mut byte = 0u8;
+        check(unsafe { libc::read(idle_pipe[0], (&raw mut byte).cast(), 1) } as libc::c_long)
+            .map_err(|error| error.to_string())
+    });
+    let polling = std::thread::spawn(move || {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        check(unsafe { libc::epoll_wait(epoll, &raw mut event, 1, 3000) }).map_err(|error| error.to_string())
+    });
+    let moving = std::thread::spawn(move || {
+        while !done.load(Ordering::Relaxed) {
+            let fd = unsafe { libc::dup(epoll) };
+            unsafe { libc::close(fd) };
+        }
+    });
+    let mut pipe = [0; 2];
+    check(unsafe { libc::pipe(pipe.as_mut_ptr()) }).unwrap();
+    let memfd = unsafe { libc::memfd_create(c"memory".as_ptr(), 0) };
+    let gone = c(&format!("{root}/h/gone"));
+    let deleted = unsafe { libc::open(gone.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600) };
+    check(unsafe { libc::unlink(gone.as_ptr()) }).unwrap();
+    for round in 0..100 {
+        for (fd, flags) in
+            [(pipe[0], libc::O_RDONLY), (pipe[1], libc::O_WRONLY), (memfd, libc::O_RDWR), (deleted, libc::O_RDWR)]
+        {
+            if let Err(error) = open(&format!("/dev/fd/{fd}"), flags) {
+                println!("round {round}, {fd}: {error}");
+                unsafe { libc::_exit(0) };
+            }
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    unsafe { libc::write(idle_pipe[1], c"x".as_ptr().cast(), 1) };
+    let told = format!("{:?} {:?}", reading.join().unwrap(), polling.join().unwrap());
+    busy.join().unwrap();
+    moving.join().unwrap();
+    drop(sleeping);
+    println!("{}", if told == "Ok(1) Ok(0)" { "ok" } else { &told });
+}
+
+/// A descriptor's owner is whom one says, with threads too.
+fn owners() {
+    let _idle = idle();
+    let mut pair = [0; 2];
+    check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) }).unwrap();
+    let own = std::process::id() as c_int;
+    let mut told = Vec::new();
+    // F_SETOWN_EX with F_OWNER_PID, F_OWNER_TID; F_GETOWN_EX
+    for kind in [1, 0] {
+        let mut owner = [kind, own];
+        let set = unsafe { libc::fcntl(pair[0], 15, owner.as_ptr()) };
+        unsafe { libc::fcntl(pair[0], 16, owner.as_mut_ptr()) };
+        told.push((set, owner == [kind, own]));
+    }
+    // FIOSETOWN
+    let set = unsafe { libc::ioctl(pair[0], 0x8901, &raw const own) };
+    told.push((set, unsafe { libc::fcntl(pair[0], libc::F_GETOWN) } == own));
+    let bad = unsafe { libc::fcntl(pair[0], 15, 16) };
+    told.push((bad, crate::sys::errno() == libc::EFAULT));
+    let expected = [(0, true), (0, true), (0, true), (-1, true)];
+    println!("{}", if told == expected { "ok".to_owned() } else { format!("{told:?}") });
+}
+
+/// What openat2 puts bounds to comes to what the kernel says.
+fn bounded_look_ups(root: &str) {
+    let _idle = idle();
+    let at = |name: &str| format!("{root}/{name}");
+    std::os::unix::fs::symlink("file", at("h/link")).unwrap();
+    std::os::unix::fs::symlink("/h/file", at("h/absolute")).unwrap();
+    let directory = open(&at("h"), libc::O_PATH).unwrap();
+    let mut told = Vec::new();
+    for (path, resolve) in [
+        ("file", libc::RESOLVE_BENEATH),
+        ("link", libc::RESOLVE_BENEATH),
+        ("../h/file", libc::RESOLVE_BENEATH),
+        ("/h/file", libc::RESOLVE_BENEATH),
+        ("none/file", libc::RESOLVE_BENEATH),
+        ("none", libc::RESOLVE_BENEATH),
+        ("link", libc::RESOLVE_NO_SYMLINKS),
+        ("file", libc::RESOLVE_NO_SYMLINKS),
+        ("/proc/self/exe", libc::RESOLVE_NO_MAGICLINKS),
+        ("/file", libc::RESOLVE_IN_ROOT),
+        ("../../file", libc::RESOLVE_IN_ROOT),
+        ("absolute", libc::RESOLVE_IN_ROOT),
+        ("/proc/self/exe", libc::RESOLVE_NO_XDEV),
+        ("file", libc::RESOLVE_NO_XDEV),
+    ] {
+        let mut how = unsafe { std::mem::zeroed::<libc::open_how>() };
+        how.resolve = resolve;
+        let (path_c, size) = (c(path), size_of_val(&how));
+        let fd =
+            unsafe { libc::syscall(libc::SYS_openat2, directory.as_raw_fd(), path_c.as_ptr(), &raw const how, size) };
+        told.push(if fd < 0 { name(crate::sys::errno()) } else { "opened".to_owned() });
+    }
+    println!("{}", told.join(" "));
 }
 
 /// A call leaves its argument registers alone.

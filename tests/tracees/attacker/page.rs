@@ -73,6 +73,47 @@ fn assail(what: &str, secret: &[u8]) {
         match what {
             "unmap" => done(libc::munmap(there, PAGE).into()),
             "unmap-around" => done(libc::munmap(PAGE as *mut c_void, 2 * THEIRS).into()),
+            "unmap-from-zero" => done(libc::munmap(std::ptr::null_mut(), 64 * THEIRS).into()),
+            "map-over-from-zero" => {
+                // As far as the lowest address that a program may have.
+                let flags = anonymous | libc::MAP_FIXED | libc::MAP_NORESERVE;
+                let base = libc::mmap(std::ptr::null_mut(), 2 * THEIRS, read_write, flags, -1, 0);
+                done(if base == libc::MAP_FAILED { -1 } else { 0 });
+            }
+            "remap-over-from-zero" => {
+                let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+                let page = pages(1);
+                let base = libc::mremap(page.cast(), PAGE, 2 * THEIRS, flags, std::ptr::null_mut::<c_void>());
+                if base == libc::MAP_FAILED {
+                    libc::munmap(page.cast(), PAGE);
+                } else {
+                    done(0);
+                }
+            }
+            // Where the arguments are not in registers, or not all.
+            #[cfg(target_arch = "x86_64")]
+            "map-over-by-structure" => {
+                let low = pages_below_4g();
+                let words = [THEIRS, PAGE, 3, 0x32, usize::MAX, 0].map(|word| word as u32);
+                std::ptr::copy_nonoverlapping(words.as_ptr(), low.cast(), words.len());
+                done(crate::abi::int80(90, [low as u64, 0, 0, 0, 0]));
+                libc::munmap(low.cast(), PAGE);
+            }
+            #[cfg(target_arch = "x86_64")]
+            "attach-over-by-ipc" => {
+                let low = pages_below_4g();
+                let id = libc::shmget(libc::IPC_PRIVATE, PAGE, 0o600);
+                done(crate::abi::int80(117, [21, id as u64, libc::SHM_REMAP as u64, low as u64, THEIRS as u64]));
+                libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
+                libc::munmap(low.cast(), PAGE);
+            }
+            "advise-by-descriptor" => {
+                let fd = libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) as usize;
+                let place = libc::iovec { iov_base: there, iov_len: PAGE };
+                let advice = libc::MADV_DONTNEED as usize;
+                done(call(libc::SYS_process_madvise, [fd, &raw const place as usize, 1, advice, 0, 0]));
+                libc::close(fd as c_int);
+            }
             "protect" => {
                 done(libc::mprotect(there, PAGE, read_write).into());
                 done(libc::mprotect(there, 16 * PAGE, libc::PROT_NONE).into());
@@ -168,6 +209,15 @@ fn assail(what: &str, secret: &[u8]) {
             _ => panic!("no such assault: {what}"),
         }
     }
+}
+
+/// A page that a 32-bit call can name.
+#[cfg(target_arch = "x86_64")]
+fn pages_below_4g() -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    assert_ne!(base, libc::MAP_FAILED);
+    base.cast()
 }
 
 /// Reopens what is mapped there for writing.

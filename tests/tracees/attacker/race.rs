@@ -380,6 +380,12 @@ fn connect_unix(root: &str) -> Call {
 /// the name: `race-place WHAT ROOT ATTEMPTS`.
 pub fn place(what: &str, root: &str, attempts: u64) {
     const FD: c_int = 100;
+    if what == "mount-from" {
+        // What is mounted from elsewhere has to be in the same namespace.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).unwrap();
+        let (private, none) = (libc::MS_REC | libc::MS_PRIVATE, std::ptr::null());
+        check(unsafe { libc::mount(none, c"/".as_ptr(), none, private, none.cast()) }).unwrap();
+    }
     let sides = ["h", "s"].map(|side| open(&format!("{root}/{side}"), libc::O_PATH | libc::O_DIRECTORY).unwrap());
     let [h, s] = [sides[0].as_raw_fd(), sides[1].as_raw_fd()];
     let turn = move |step: fn(c_int)| {
@@ -482,6 +488,68 @@ pub fn place(what: &str, root: &str, attempts: u64) {
             let path = format!("/proc/{}/fd/{FD}", child.0);
             (Mover::Process(child), path_of(&path))
         }
+        // What the descriptor stands for has no name by which it could be called instead.
+        "nameless-pipe" | "nameless-memfd" | "nameless-deleted" => {
+            let harmless = nameless(what, root);
+            let secret = open(&format!("{root}/s/file"), libc::O_PATH).unwrap();
+            let (fds, path) = ([harmless, secret], format!("/proc/self/fd/{FD}"));
+            dup(fds[0].as_raw_fd());
+            let numbers = [fds[0].as_raw_fd(), fds[1].as_raw_fd()];
+            std::mem::forget(fds);
+            let mover = Mover::Thread(memory::Flipper::start(move |stop| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for fd in numbers {
+                        dup(fd);
+                    }
+                }
+            }));
+            let name = c(&path);
+            let flags = libc::O_RDONLY | libc::O_NONBLOCK;
+            (mover, Box::new(move || opened(unsafe { libc::openat(libc::AT_FDCWD, name.as_ptr(), flags) }.into())))
+        }
+        "beneath" | "no-xdev" | "in-root" | "no-symlinks" => {
+            let resolve = match what {
+                "beneath" => libc::RESOLVE_BENEATH,
+                "no-xdev" => libc::RESOLVE_NO_XDEV,
+                "in-root" => libc::RESOLVE_IN_ROOT,
+                _ => libc::RESOLVE_NO_SYMLINKS,
+            };
+            let mut how = unsafe { std::mem::zeroed::<libc::open_how>() };
+            how.resolve = resolve;
+            let attempt = move || {
+                let (name, size) = (c"file".as_ptr(), size_of_val(&how));
+                opened(unsafe { libc::syscall(libc::SYS_openat2, FD, name, &raw const how, size) })
+            };
+            (by_thread(dup), Box::new(attempt))
+        }
+        // By calls that show the caller's own words elsewhere.
+        "symlink-in" => {
+            let link = c(&format!("/proc/self/fd/{FD}/new"));
+            let (s, h) = (c(&format!("{root}/s/new")), c(&format!("{root}/h/new")));
+            let attempt = move || {
+                if unsafe { libc::symlink(c"nowhere".as_ptr(), link.as_ptr()) } != 0 {
+                    return refused();
+                }
+                let leaked = unsafe { libc::unlink(s.as_ptr()) } == 0;
+                unsafe { libc::unlink(h.as_ptr()) };
+                if leaked { Saw::Leaked } else { Saw::Harmless }
+            };
+            (by_thread(dup), Box::new(attempt))
+        }
+        "mount-from" => {
+            let (source, target) = (c(&format!("/proc/self/fd/{FD}")), c(&format!("{root}/m")));
+            let file = c(&format!("{root}/m/file"));
+            let attempt = move || {
+                let none = std::ptr::null();
+                if unsafe { libc::mount(source.as_ptr(), target.as_ptr(), none, libc::MS_BIND, none.cast()) } != 0 {
+                    return refused();
+                }
+                let saw = opened(unsafe { libc::openat(libc::AT_FDCWD, file.as_ptr(), libc::O_RDONLY) }.into());
+                check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) }).unwrap();
+                saw
+            };
+            (by_thread(dup), Box::new(attempt))
+        }
         // An empty name stands for the descriptor itself.
         "execveat-empty" => {
             let programs = ["h", "s"].map(|side| open(&format!("{root}/{side}/program"), libc::O_PATH).unwrap());
@@ -501,6 +569,27 @@ pub fn place(what: &str, root: &str, attempts: u64) {
     let mut tally = Tally::default();
     repeat(attempts, false, &mut tally, &mut attempt);
     tally.print();
+}
+
+/// Something harmless that can be opened anew by its descriptor alone.
+fn nameless(what: &str, root: &str) -> std::os::fd::OwnedFd {
+    use std::os::fd::FromRawFd;
+    let fd = match what {
+        "nameless-pipe" => {
+            let mut pipe = [0; 2];
+            check(unsafe { libc::pipe(pipe.as_mut_ptr()) }).unwrap();
+            pipe[0]
+        }
+        "nameless-memfd" => unsafe { libc::memfd_create(c"harmless".as_ptr(), 0) },
+        _ => {
+            let path = c(&format!("{root}/h/gone"));
+            let fd = unsafe { libc::open(path.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600) };
+            check(unsafe { libc::unlink(path.as_ptr()) }).unwrap();
+            fd
+        }
+    };
+    check(fd).unwrap();
+    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
 }
 
 /// Executes what a descriptor stands for, in a child that shares the table.

@@ -352,9 +352,17 @@ impl Engine<'_> {
 fn is_alone(pid: pid_t) -> bool {
     let others = procfs::processes().into_iter().filter(|other| *other != pid);
     procfs::threads(pid).len() == 1
+        && !writes_later(pid)
         && others
             .into_iter()
             .all(|other| Shared::by(pid, other).is_some_and(|shared| !shared.anything()) || is_gone(other))
+}
+
+/// Whether the kernel may write to its memory while it runs on: it has rings of
+/// `io_uring(7)`, or the area of `io_setup(2)`.
+fn writes_later(pid: pid_t) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"));
+    procfs::holds(pid, "anon_inode:[io_uring]") || maps.is_ok_and(|maps| maps.contains("/[aio]"))
 }
 
 fn is_gone(pid: pid_t) -> bool {

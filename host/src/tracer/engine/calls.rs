@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use libc::{c_int, pid_t};
 
 use super::Engine;
+use super::protection::Unguarded;
 use super::turns::Manner;
 use crate::decode::{self, Arch, Changes, Memory, NoMemory, Spec};
 use crate::event::{Errno, Event, Kind, Outcome};
@@ -23,7 +23,7 @@ use crate::tracer::protected::Protected;
 use crate::tracer::stop::{Gone, Moment, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::task::{Faked, Pending, Task};
-use crate::tracer::traits::{Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
+use crate::tracer::traits::{HARMLESS_ADVICE, Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
 
 impl Engine<'_> {
     /// A call that the filter chose.
@@ -73,9 +73,11 @@ impl Engine<'_> {
                 let task = self.task(stop.tid());
                 task.inside = false;
                 if let Some(mut faked) = task.faked.take() {
-                    faked.registers.set_result(faked.result);
+                    faked.registers.set_result(faked.result.unwrap_or(result));
                     let _gone = stop.set_registers(&faked.registers);
-                    return self.go_on(stop, 0);
+                    if faked.result.is_some() {
+                        return self.go_on(stop, 0);
+                    }
                 }
                 self.mend_call(&stop, result);
                 self.exit(stop, result);
@@ -100,13 +102,17 @@ impl Engine<'_> {
         let (nr, mut args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
         let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
         let Some(stop) = self.keep_children_traced(stop, arch, spec, info) else { return };
-        if self.touches_region(tid, traits, &args) {
+        let Some(stop) = self.keep_owner(stop, arch, spec, info, &args) else { return };
+        if self.touches_region(tid, traits, (arch, nr), &args) {
             return self.refuse(stop, libc::EPERM);
         }
+        if self.binding && traits.discards && !HARMLESS_ADVICE.contains(&args[3]) {
+            return self.refuse(stop, libc::EINVAL);
+        }
         let lent = self.task(tid).lent.take();
-        if let Some(address) = lent.as_ref().and_then(|lent| lent.address()) {
+        if let Some((register, address)) = lent.as_ref().and_then(|lent| lent.place()) {
             // That is what the kernel will read.
-            args[0] = address;
+            args[usize::from(register)] = address;
         }
         let mut interest = self.handler.interest(arch, nr, &args);
         let aimed = self.own.as_ref().is_some_and(|own| own.concerns(spec.name));
@@ -124,6 +130,9 @@ impl Engine<'_> {
         }
         if traits.exposes {
             self.task(tid).space.expose();
+        }
+        if traits.stalls == Some(Stalls::WithoutFlag) {
+            self.task(tid).space.serve();
         }
         match traits.stalls.filter(|_| self.binding) {
             Some(Stalls::WithoutFlag) if arch == Arch::NATIVE => {
@@ -149,7 +158,7 @@ impl Engine<'_> {
                 Settled::Shared => return self.send_for_region(stop, arch, info),
             }
         }
-        self.task(tid).through_others.store(false, Ordering::Relaxed);
+        self.task(tid).crossed.clear();
         let event = Arc::new(self.event(tid, Kind::Entry(call)));
         let manner =
             if self.binding { self.manner(tid, &event, traits, interest.binding) } else { Manner::Indifferent };
@@ -177,15 +186,17 @@ impl Engine<'_> {
             event.capture();
         }
         let mut protected = lent;
-        let others = interest.binding && self.task(tid).through_others.load(Ordering::Relaxed);
+        let others = interest.binding && self.task(tid).crossed.others();
         if denied.is_none() && protected.is_none() && (needs_region || others) {
             if !self.has_region(tid) {
                 self.end_turn(tid);
                 return self.send_for_region(stop, arch, info);
             }
             match self.guard(&stop, &event, &snapshot) {
-                Ok(Some(guarded)) => protected = Some(guarded),
-                Ok(None) => return self.refuse_unprotected(stop),
+                Ok(Ok(guarded)) => protected = Some(guarded),
+                Ok(Err(Unguarded::Impossible)) => return self.refuse_unprotected(stop),
+                Ok(Err(Unguarded::Fails(errno))) => return self.refuse(stop, errno),
+                Ok(Err(Unguarded::Changeable)) => return self.stand_still(stop, info),
                 Err(Gone) => return self.go_on(stop, 0),
             }
         }
@@ -201,12 +212,14 @@ impl Engine<'_> {
     /// Keeps a call away from the host itself. The stop, if the call may run.
     fn fend_off(&mut self, stop: Stopped, event: &Event) -> Option<Stopped> {
         let own = self.own.as_ref()?;
-        match guard::judge(own, event) {
+        let alone = self.tasks.get(&stop.tid()).is_some_and(|task| task.space.is_alone());
+        match guard::judge(own, event, alone) {
             Verdict::Pass => return Some(stop),
             Verdict::Echo(echo) => {
                 self.echoes.note(echo);
                 return Some(stop);
             }
+            Verdict::Replace(name, arguments) => return self.replace(stop, event, name, arguments),
             Verdict::Refuse(errno) => self.refuse(stop, c_int::from(errno.raw())),
             Verdict::PassOn(signal) => {
                 if let Some(root) = self.root {
@@ -220,6 +233,24 @@ impl Engine<'_> {
             }
         }
         None
+    }
+
+    /// Has another call run in place of the one at whose entry the task is. The
+    /// stop, unless the call has been decided on.
+    fn replace(&mut self, stop: Stopped, event: &Event, name: &str, arguments: [u64; 3]) -> Option<Stopped> {
+        let arch = event.call().map_or(Arch::NATIVE, |call| call.arch);
+        let (Some(nr), Ok(registers)) = (arch.number(name), stop.registers()) else {
+            self.refuse(stop, libc::EPERM);
+            return None;
+        };
+        let mut replaced = registers.clone();
+        replaced.set_number(nr.into());
+        for (index, argument) in arguments.into_iter().enumerate() {
+            replaced.set_argument(index as u8, arch == Arch::X86, argument);
+        }
+        let _gone = stop.set_registers(&replaced);
+        self.task(stop.tid()).faked = Some(Faked { registers, result: None });
+        Some(stop)
     }
 
     /// Makes a call fail, whatever anybody says.
@@ -236,7 +267,7 @@ impl Engine<'_> {
             let _gone = stop.skip(result);
         } else if let (Some(harmless), Ok(registers)) = (self.harmless(stop), stop.registers()) {
             let _gone = stop.set_registers(&harmless);
-            self.task(stop.tid()).faked = Some(Faked { registers, result });
+            self.task(stop.tid()).faked = Some(Faked { registers, result: Some(result) });
         }
     }
 
@@ -354,6 +385,37 @@ impl Engine<'_> {
         let event = self.event(tid, Kind::Exit(call, outcome));
         event.capture();
         Arc::new(event)
+    }
+
+    /// Puts what says who shall own a descriptor's signals where only we can
+    /// write, if others could change it. The stop, unless the call has been
+    /// decided on.
+    fn keep_owner(
+        &mut self,
+        stop: Stopped,
+        arch: Arch,
+        spec: &Spec,
+        info: CallInfo,
+        args: &[u64; 6],
+    ) -> Option<Stopped> {
+        let tid = stop.tid();
+        let pointed = self.own.as_ref().and_then(|own| own.pointed(spec.name, args));
+        let Some(size) = pointed.filter(|_| self.binding && self.needs_region(tid)) else { return Some(stop) };
+        if !self.has_region(tid) {
+            self.send_for_region(stop, arch, info);
+            return None;
+        }
+        let mut bytes = vec![0; size];
+        if sys::read_memory(tid, args[2], &mut bytes) != size {
+            self.refuse(stop, libc::EFAULT);
+            return None;
+        }
+        if let Ok(Some(lent)) = self.lend(&stop, 2, bytes, arch == Arch::X86) {
+            self.task(tid).lent = Some(lent);
+            return Some(stop);
+        }
+        self.refuse_unprotected(stop);
+        None
     }
 
     /// Sees to it that a new child is traced. The stop, unless the call has

@@ -10,8 +10,8 @@
 
 use std::rc::Rc;
 
-use bstr::ByteSlice as _;
-use libc::pid_t;
+use bstr::{BString, ByteSlice as _};
+use libc::{c_int, pid_t};
 
 use super::Engine;
 use super::turns::Waiting;
@@ -26,10 +26,10 @@ use crate::tracer::pins::{Pin, Snapshot, pins};
 use crate::tracer::procfs::Status;
 use crate::tracer::protected::Protected;
 use crate::tracer::region::Region;
+use crate::tracer::resolve;
 use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
-use crate::tracer::{region, resolve};
 
 /// Files kept open for looking at pages; with many tasks they are opened each
 /// time.
@@ -38,17 +38,15 @@ const MOST_KEPT: usize = 128;
 /// The kernel takes no larger `struct clone_args` (`PAGE_SIZE`).
 const CLONE_ARGS_MAX: usize = 4096;
 
-/// Calls whose name is seen by more than the kernel's look-up: a program's
-/// command name, a mount's source, a link's text. They run on the caller's
-/// own words.
-const LITERAL: [&str; 7] = ["execve", "execveat", "mount", "symlink", "symlinkat", "fsconfig", "fspick"];
-
 impl Engine<'_> {
-    /// Whether a call would change the region where it lies. Its length does
-    /// not matter: the region is lower than anything else.
-    pub(super) fn touches_region(&mut self, tid: pid_t, traits: Traits, args: &[u64; 6]) -> bool {
-        let low = |argument: &u8| (1..region::END).contains(&args[usize::from(*argument)]);
-        traits.remaps.iter().any(low) && self.task(tid).space.region().is_some()
+    /// Whether a call would change mappings where the region lies, or may lie
+    /// before it is over: others of the space can need one while it runs.
+    pub(super) fn touches_region(&mut self, tid: pid_t, traits: Traits, call: (Arch, u32), args: &[u64; 6]) -> bool {
+        if !self.binding || !traits.remaps_region(call.0, call.1, args) {
+            return false;
+        }
+        let space = &self.task(tid).space;
+        space.expects_region() || !space.is_alone()
     }
 
     /// Whether a judged call of the task needs the region, judging by the task
@@ -74,35 +72,50 @@ impl Engine<'_> {
         self.task(tid).settle(tid, &ranges, keep)
     }
 
-    /// Keeps what an allowed call reads from change. None if the call would
-    /// not run on what was judged.
+    /// Keeps what an allowed call reads from change, if that can be.
     pub(super) fn guard(
         &mut self,
         stop: &Stopped,
         event: &Event,
         snapshot: &Snapshot<'_>,
-    ) -> Asked<Option<Rc<Protected>>> {
+    ) -> Asked<Result<Rc<Protected>, Unguarded>> {
         let tid = stop.tid();
-        let Some(call) = event.call() else { return Ok(None) };
-        let Some(region) = self.task(tid).space.region() else { return Ok(None) };
-        if region.is_private() && self.intruded {
-            return Ok(None);
+        let impossible = Ok(Err(Unguarded::Impossible));
+        let Some(call) = event.call() else { return impossible };
+        let Some(region) = self.task(tid).space.region() else { return impossible };
+        if region.is_private() && (self.intruded || self.task(tid).space.is_served()) {
+            return impossible;
         }
         // i386's socketcall has its arguments in memory: no register can
         // point elsewhere.
         let native = call.arch == Arch::NATIVE;
         let mut registers = stop.registers()?;
         if !native && call.arch == Arch::X86 && registers.number() != Some(u64::from(call.nr)) {
-            return Ok(None);
+            return impossible;
         }
         if native && call.spec.name == "sendmmsg" {
-            return Self::guard_first(stop, call, &region, registers);
+            return Ok(Self::guard_first(stop, call, &region, registers)?.ok_or(Unguarded::Impossible));
         }
-        let name = |index: usize| substitute(tid, event, call, index);
-        let pins = pins(call, snapshot, &name).ok();
+        let crossed = self.task(tid).crossed.clone();
+        let stays = self.task(tid).space.is_alone() || self.turns.still_for(tid);
+        let mut names = Vec::with_capacity(call.arguments.len());
+        for index in 0..call.arguments.len() {
+            match passed(tid, event, call, index) {
+                Passed::Stable(name) => names.push(Some(name)),
+                Passed::Fails(errno) => return Ok(Err(Unguarded::Fails(errno))),
+                Passed::Changeable if crossed.others() => return impossible,
+                Passed::Changeable if !stays && (crossed.magic() || starts_at_descriptor(call, index)) => {
+                    return Ok(Err(Unguarded::Changeable));
+                }
+                Passed::Own | Passed::Changeable => names.push(None),
+            }
+        }
+        let free = unconfined(call, &names);
+        let name = |index: usize| names.get(index).cloned().flatten();
+        let pins = pins(free.as_ref().unwrap_or(call), snapshot, &name).ok();
         let protected =
             pins.and_then(|pins| Protected::put(&region, tid, pins, &mut registers, call.arch == Arch::X86));
-        Self::point_there(stop, &registers, protected)
+        Ok(Self::point_there(stop, &registers, protected)?.ok_or(Unguarded::Impossible))
     }
 
     /// Lets the call at whose entry the task is read from there, if there was
@@ -142,16 +155,33 @@ impl Engine<'_> {
     /// Puts the structure of a clone3 where only the host can write, without
     /// the flag that would hide the child.
     pub(super) fn guard_clone(&mut self, stop: &Stopped, info: &CallInfo) -> Asked<Option<Rc<Protected>>> {
-        let Some(region) = self.task(stop.tid()).space.region() else { return Ok(None) };
         let mut bytes = vec![0; usize::try_from(info.args[1]).unwrap_or(usize::MAX).min(CLONE_ARGS_MAX)];
         if sys::read_memory(stop.tid(), info.args[0], &mut bytes) != bytes.len() {
             return Ok(None);
         }
         let Some(flags) = bytes.first_chunk_mut::<8>() else { return Ok(None) };
         *flags = (u64::from_le_bytes(*flags) & !(libc::CLONE_UNTRACED as u64)).to_le_bytes();
+        self.lend(stop, 0, bytes, false)
+    }
+
+    /// Puts `bytes` where only the host can write, and points the register of
+    /// an argument there.
+    pub(super) fn lend(
+        &mut self,
+        stop: &Stopped,
+        register: u8,
+        bytes: Vec<u8>,
+        compat: bool,
+    ) -> Asked<Option<Rc<Protected>>> {
+        let space = &self.task(stop.tid()).space;
+        let Some(region) = space.region() else { return Ok(None) };
+        let served = space.is_served();
+        if region.is_private() && (self.intruded || served) {
+            return Ok(None);
+        }
         let mut registers = stop.registers()?;
-        let pin = Pin { register: 0, bytes, inner: Vec::new() };
-        let protected = Protected::put(&region, stop.tid(), vec![pin], &mut registers, false);
+        let pin = Pin { register, bytes, inner: Vec::new() };
+        let protected = Protected::put(&region, stop.tid(), vec![pin], &mut registers, compat);
         Self::point_there(stop, &registers, protected)
     }
 
@@ -197,7 +227,7 @@ impl Engine<'_> {
         self.to_filter.remove(&pid);
         let before = Status::of(tid).and_then(|status| status.filters);
         let permits = self.permits(tid);
-        let written_by_others = |region: &Rc<Region>| region.is_private() && self.intruded;
+        let written_by_others = |region: &Rc<Region>| region.is_private() && (self.intruded || space.is_served());
         let region = space.region_to_map(permits).filter(|region| permits.filter && !written_by_others(region));
         let arch = Arch::from_audit(info.audit, info.nr as u32);
         let begun = region
@@ -331,27 +361,87 @@ impl Engine<'_> {
     }
 }
 
-/// The name under which a judged path argument is passed to the kernel, if it
-/// need not be the caller's own.
-fn substitute(tid: pid_t, event: &Event, call: &Call, index: usize) -> Option<bstr::BString> {
-    if LITERAL.contains(&call.spec.name) {
-        return None;
-    }
-    let Value::Path(name) = &call.arguments.get(index)?.value else { return None };
-    let Kind::Path(rule) = &call.spec.args.get(index)?.kind else { return None };
-    let confining = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_XDEV;
-    let confined = resolve::resolve_flags(call, rule).is_some_and(|flags| flags & confining != 0);
+/// Why a call would not run on what was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unguarded {
+    /// The kernel would answer this.
+    Fails(c_int),
+    /// Other threads of its process could put something else behind a
+    /// descriptor.
+    Changeable,
+    Impossible,
+}
+
+/// How a judged path argument is passed to the kernel.
+enum Passed {
+    /// In the caller's own words: they are seen by more than the kernel's
+    /// look-up, or lead nowhere whatever happens.
+    Own,
+    /// By this name, which leads there by itself.
+    Stable(BString),
+    /// There is no such name.
+    Changeable,
+    /// The kernel does not follow it.
+    Fails(c_int),
+}
+
+/// Bits of openat2's `resolve` that keep a look-up within a directory or a
+/// mount.
+const CONFINING: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_XDEV;
+
+fn passed(tid: pid_t, event: &Event, call: &Call, index: usize) -> Passed {
+    let (Some(Value::Path(name)), Some(Kind::Path(rule))) =
+        (call.arguments.get(index).map(|argument| &argument.value), call.spec.args.get(index).map(|arg| &arg.kind))
+    else {
+        return Passed::Own;
+    };
     let last = name.rsplit_str("/").next().unwrap_or_default();
     let creates_or_removes = |name: &str| {
         ["mkdir", "rmdir", "unlink", "rename", "link", "mknod"].iter().any(|begin| name.starts_with(begin))
     };
-    if confined || ((last == b"." || last == b"..") && creates_or_removes(call.spec.name)) {
-        return None;
+    let own = match call.spec.name {
+        // The program's command name; which one ran is looked at afterwards.
+        "execve" | "execveat" => true,
+        // A source's name is shown in lists of mounts, unless it is a directory's.
+        "mount" if index == 0 => call.registers[3] & (libc::MS_BIND | libc::MS_MOVE) == 0,
+        // These never succeed.
+        call => (last == b"." || last == b"..") && creates_or_removes(call),
+    };
+    if own {
+        return Passed::Own;
     }
-    let mut stable = resolve::stable_name(tid, event.path(index)?)?;
+    let Some(path) = event.path(index) else { return Passed::Changeable };
+    match resolve::bounded(tid, call, rule, name.as_bstr(), path) {
+        Some(Ok(found)) if found != path.path => return Passed::Changeable,
+        Some(Err(error)) => return Passed::Fails(error.raw_os_error().unwrap_or(libc::EPERM)),
+        _ => {}
+    }
+    let Some(mut stable) = resolve::stable_name(tid, path) else { return Passed::Changeable };
     if last.is_empty() && !name.is_empty() && !stable.ends_with(b"/") {
         // "name/" must be a directory.
         stable.push(b'/');
     }
-    Some(stable)
+    Passed::Stable(stable)
+}
+
+/// Whether a path argument starts at a descriptor, which others can replace.
+fn starts_at_descriptor(call: &Call, index: usize) -> bool {
+    let absolute = matches!(&call.arguments[index].value, Value::Path(name) if name.starts_with(b"/"));
+    let Some(Kind::Path(rule)) = call.spec.args.get(index).map(|arg| &arg.kind) else { return false };
+    let fd = rule.dirfd.and_then(|dirfd| call.arguments.get(usize::from(dirfd))).map(|argument| &argument.value);
+    !absolute && !matches!(fd, None | Some(Value::Fd(libc::AT_FDCWD)))
+}
+
+/// The call without what would keep an absolute name from being followed, if
+/// one is passed and something would: that it stays within has been seen.
+fn unconfined(call: &Call, names: &[Option<BString>]) -> Option<Call> {
+    let how = call.arguments.iter().position(|argument| matches!(&argument.value, Value::Structure(_)))?;
+    if call.spec.name != "openat2" || !names.iter().any(Option::is_some) {
+        return None;
+    }
+    let mut free = call.clone();
+    if let Value::Structure(fields) = &mut free.arguments[how].value {
+        fields.iter_mut().filter(|field| field.name == "resolve").for_each(|field| field.value &= !CONFINING);
+    }
+    Some(free)
 }

@@ -11,6 +11,10 @@
 //! Writing to another process's memory is treated alike, because from then on
 //! the memory of no task is its own.
 //!
+//! A name can lead through a descriptor to what has no name of its own: a pipe,
+//! a removed file. While such a call runs, the other threads of its process
+//! stand still, since each of them could put something else there.
+//!
 //! A wait has a limit, after which who waited is refused (`EBUSY`): a file
 //! system that a traced program serves (FUSE) could need both at once, and
 //! would wait for ever. Nobody runs beside whom it must not: a task can be
@@ -24,10 +28,11 @@ use libc::pid_t;
 use super::Engine;
 use crate::event::{Event, PathState};
 use crate::tracer::inbox::Message;
-use crate::tracer::resolve;
-use crate::tracer::stop::Stopped;
+use crate::tracer::space::Shared;
+use crate::tracer::stop::{Reason, Stopped};
 use crate::tracer::sys::CallInfo;
 use crate::tracer::traits::{Redirects, Traits};
+use crate::tracer::{procfs, resolve};
 
 /// Longest wait for others.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,12 +71,26 @@ pub(super) struct Turns {
     number: u64,
     /// Somebody waits, and the turn has a limit.
     limited: bool,
+    /// The process whose other threads stand still during the turn, and their
+    /// stops.
+    still: Option<pid_t>,
+    held: Vec<(Stopped, Reason)>,
 }
 
 impl Turns {
     /// Who runs alone, or is about to.
     pub(super) fn alone(&self) -> Option<pid_t> {
         self.alone
+    }
+
+    /// Whether the others of its process stand still for task `tid`.
+    pub(super) fn still_for(&self, tid: pid_t) -> bool {
+        self.alone == Some(tid) && self.still.is_some() && self.unseen.is_empty()
+    }
+
+    /// Forgets the stop of a task that is gone.
+    pub(super) fn forget(&mut self, tid: pid_t) {
+        self.held.retain(|(stop, _)| stop.tid() != tid);
     }
 }
 
@@ -108,7 +127,7 @@ impl Engine<'_> {
             return Some(stop);
         }
         if self.turns.alone == Some(tid) && self.turns.unseen.is_empty() {
-            if matches!(manner, Manner::Redirecting | Manner::Intruding) {
+            if matches!(manner, Manner::Redirecting | Manner::Intruding) || self.turns.still.is_some() {
                 return Some(stop);
             }
             // It is another call now: its memory has changed.
@@ -146,6 +165,68 @@ impl Engine<'_> {
         None
     }
 
+    /// Makes a call whose meaning hangs on a descriptor wait until all others of
+    /// its process stand still; then [`Engine::entry`] is called with it again.
+    pub(super) fn stand_still(&mut self, stop: Stopped, info: CallInfo) {
+        let (tid, pid) = (stop.tid(), self.task(stop.tid()).pid);
+        if self.leaving {
+            return self.go_on(stop, 0);
+        }
+        if self.shares_descriptors_beyond(tid, pid) {
+            return self.refuse_unprotected(stop);
+        }
+        self.task(tid).underway = false;
+        if self.turns.alone.is_some_and(|alone| alone != tid) {
+            self.turns.others.push_back(Waiting { stop, info });
+            return self.limit_turn();
+        }
+        // Those who wait stand still already.
+        let waiting: HashSet<pid_t> =
+            self.turns.others.iter().chain(&self.for_errand).map(|waiting| waiting.stop.tid()).collect();
+        let others = self.tasks.iter().filter(|(other, task)| task.pid == pid && **other != tid);
+        (self.turns.alone, self.turns.still) = (Some(tid), Some(pid));
+        self.turns.unseen = others.map(|(other, _)| *other).filter(|other| !waiting.contains(other)).collect();
+        self.turns.number += 1;
+        self.turns.limited = false;
+        if self.turns.unseen.is_empty() {
+            return self.entry(stop, info);
+        }
+        for other in &self.turns.unseen {
+            if let Some(task) = self.tasks.get_mut(other) {
+                task.interrupt(*other);
+            }
+        }
+        self.turns.first = Some(Waiting { stop, info });
+        self.limit_turn();
+    }
+
+    /// Whether somebody of another process may share the descriptors of `tid`.
+    fn shares_descriptors_beyond(&mut self, tid: pid_t, pid: pid_t) -> bool {
+        let others: HashSet<pid_t> = self.tasks.values().map(|task| task.pid).filter(|other| *other != pid).collect();
+        self.task(tid).space.is_exposed()
+            && others.into_iter().any(|other| Shared::by(tid, other).is_none_or(|shared| shared.descriptors))
+    }
+
+    /// Keeps a stop of a task that has to stand still, until it may go on.
+    pub(super) fn hold(&mut self, stop: Stopped, reason: Reason) -> Option<Stopped> {
+        let tid = stop.tid();
+        let pid = self.tasks.get(&tid).map(|task| task.pid);
+        if self.turns.still.is_none() || self.turns.still != pid || self.turns.alone == Some(tid) {
+            return Some(stop);
+        }
+        self.turns.held.push((stop, reason));
+        self.seen(tid);
+        None
+    }
+
+    /// Those who stood still go on.
+    fn thaw(&mut self) {
+        self.turns.still = None;
+        for (stop, reason) in std::mem::take(&mut self.turns.held) {
+            self.stopped(stop, reason);
+        }
+    }
+
     /// A task has stopped, or is gone: what it was let go with is over, or
     /// will be judged again.
     pub(super) fn seen(&mut self, tid: pid_t) {
@@ -172,7 +253,9 @@ impl Engine<'_> {
         self.turns.alone = None;
         self.turns.unseen.clear();
         let first = self.turns.first.take().filter(|waiting| waiting.stop.tid() != tid || self.leaving);
-        for Waiting { stop, info } in first.into_iter().chain(std::mem::take(&mut self.turns.others)) {
+        let others = std::mem::take(&mut self.turns.others);
+        self.thaw();
+        for Waiting { stop, info } in first.into_iter().chain(others) {
             self.entry(stop, info);
         }
     }
@@ -197,6 +280,12 @@ impl Engine<'_> {
                 // It has not begun, so the others go on.
                 self.turns.unseen.clear();
                 vec![first]
+            }
+            // It has found what it opens, and waits for something else.
+            None if self.turns.still.is_some() && procfs::sleeps(tid) => return self.thaw(),
+            None if self.turns.still.is_some() => {
+                self.turns.limited = false;
+                return self.limit_turn();
             }
             // It runs. When it is over, whoever comes then goes on.
             None => Vec::from(std::mem::take(&mut self.turns.others)),

@@ -32,6 +32,13 @@ pub(super) enum Aim {
     Task { tasks: &'static [u8], when: When, errno: Errno },
     /// Process, process group or user; numbered from this one.
     Priority { first: u32 },
+    /// What a process that is given by its descriptor has or is. Which
+    /// descriptor is a look of its own: so nobody must get one of us.
+    Pidfd,
+    /// A handle can stand for a process (pidfs, Linux 6.14).
+    Handle,
+    /// An option of a socket that gives out descriptors of processes.
+    SocketOption(u32),
     /// Who gets the signals of a descriptor, by these commands.
     Owner { by_value: &'static [u32], by_pointer: &'static [u32] },
 }
@@ -51,6 +58,13 @@ const F_SETOWN_EX: u32 = 15;
 const FIOSETOWN: u32 = 0x8901;
 const SIOCSPGRP: u32 = 0x8902;
 const PR_SCHED_CORE: u32 = 62;
+/// asm-generic/socket.h, Linux 6.5.
+const SO_PASSPIDFD: u32 = 76;
+const SO_PEERPIDFD: u32 = 77;
+/// linux/fcntl.h, Linux 6.17.
+const FD_PIDFS_ROOT: c_int = -10002;
+/// `CAP_DAC_READ_SEARCH`
+const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 
 const fn task(tasks: &'static [u8], when: When) -> Aim {
     Aim::Task { tasks, when, errno: Errno::EPERM }
@@ -63,8 +77,13 @@ pub(super) static CALLS: &[(&str, Aim)] = &[
     ("tgkill", Aim::ThreadSignal { process: 0, signal: 2 }),
     ("rt_tgsigqueueinfo", Aim::ThreadSignal { process: 0, signal: 2 }),
     ("pidfd_send_signal", Aim::PidfdSignal),
-    // With a descriptor of us: its process_madvise, process_mrelease, pidfd_getfd, setns.
     ("pidfd_open", task(&[0], When::Always)),
+    // Sockets of ours have a peer, too.
+    ("getsockopt", Aim::SocketOption(SO_PEERPIDFD)),
+    ("setsockopt", Aim::SocketOption(SO_PASSPIDFD)),
+    ("open_by_handle_at", Aim::Handle),
+    ("pidfd_getfd", Aim::Pidfd),
+    ("process_madvise", Aim::Pidfd),
     // The other requests are for tracees only.
     ("ptrace", task(&[1], When::OneOf(0, &[libc::PTRACE_ATTACH, libc::PTRACE_SEIZE]))),
     ("process_vm_readv", task(&[0], When::Always)),
@@ -134,6 +153,8 @@ impl Aim {
         let mut stops = Predicate::default();
         match self {
             Self::Kill | Self::PidfdSignal => stops.or(harmful(1)),
+            Self::Pidfd | Self::Handle => stops = Predicate::always(),
+            Self::SocketOption(option) => stops.or(vec![is(1, libc::SOL_SOCKET as u32), is(2, option)]),
             Self::Signal { task, signal } => stops.or([vec![given(task)], harmful(signal)].concat()),
             Self::ThreadSignal { process, signal } => {
                 stops.or([vec![is(process, own.pid as u32)], harmful(signal)].concat());
@@ -159,7 +180,17 @@ impl Aim {
         stops
     }
 
-    pub(super) fn judge(self, own: &Own, event: &Event, call: &Call) -> Verdict {
+    /// How many bytes behind the third argument say who is meant.
+    pub(super) fn pointed(self, command: u32) -> Option<usize> {
+        match self {
+            Self::Owner { by_pointer, .. } if by_pointer.contains(&command) => {
+                Some(if command == F_SETOWN_EX { 8 } else { 4 })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn judge(self, own: &Own, event: &Event, call: &Call, alone: bool) -> Verdict {
         let number = |argument: u8| call.registers[usize::from(argument)] as pid_t;
         let named = |argument: u8| own.is_named(event.tid, number(argument));
         let refuse_if = |named: bool| if named { Verdict::Refuse(Errno::EPERM) } else { Verdict::Pass };
@@ -172,6 +203,25 @@ impl Aim {
                 signalled(own, event, Target::Us, number(signal))
             }
             Self::Signal { .. } | Self::ThreadSignal { .. } => Verdict::Pass,
+            Self::Pidfd => refuse_if(descriptor_target(own, event.tid, number(0), 0).is_some()),
+            // Of other file systems the kernel asks for the capability.
+            Self::Handle => {
+                let may = event.process().capabilities & CAP_DAC_READ_SEARCH != 0;
+                refuse_if(!may || number(0) == FD_PIDFS_ROOT || is_on_pidfs(event.tid, number(0)))
+            }
+            // As before Linux 6.5.
+            Self::SocketOption(option) => {
+                let asked = number(1) == libc::SOL_SOCKET && number(2) as u32 == option;
+                if asked { Verdict::Refuse(Errno::ENOPROTOOPT) } else { Verdict::Pass }
+            }
+            Self::PidfdSignal if !alone && number(0) >= 0 => signal_by_number(own, event, call),
+            // Of a leader that is gone nobody can tell which group it had.
+            Self::PidfdSignal
+                if number(3) & PIDFD_SIGNAL_PROCESS_GROUP != 0
+                    && Pidfd::of(event.tid, number(0)).is_some_and(|pidfd| pidfd.pid == Some(-1)) =>
+            {
+                Verdict::Refuse(Errno::EPERM)
+            }
             Self::PidfdSignal => match descriptor_target(own, event.tid, number(0), number(3)) {
                 Some(target) => signalled(own, event, target, number(1)),
                 None => Verdict::Pass,
@@ -260,8 +310,61 @@ fn innermost(event: &Event) -> pid_t {
     numbers(event.tid, "NStgid:").and_then(|numbers| numbers.last().copied()).unwrap_or(event.pid)
 }
 
-/// Flag of `pidfd_send_signal(2)`: to the process group of that number.
+/// Flags of `pidfd_send_signal(2)`: to the thread, to its process, to the
+/// process group of that number.
+const PIDFD_SIGNAL_THREAD: u64 = 1;
+const PIDFD_SIGNAL_THREAD_GROUP: u64 = 2;
 const PIDFD_SIGNAL_PROCESS_GROUP: c_int = 4;
+/// Of a descriptor of a thread (`PIDFD_THREAD`).
+const O_EXCL: u64 = libc::O_EXCL as u64;
+
+/// What becomes of a signal to a descriptor that others can replace: it goes
+/// to the number that the descriptor has now.
+fn signal_by_number(own: &Own, event: &Event, call: &Call) -> Verdict {
+    let [fd, signal, info, flags, ..] = call.registers;
+    let Some(pidfd) = Pidfd::of(event.tid, fd as c_int) else { return Verdict::Refuse(Errno::EBADF) };
+    let Some(pid) = pidfd.pid else { return Verdict::Refuse(Errno::EINVAL) };
+    if pid == -1 {
+        return Verdict::Refuse(Errno::ESRCH);
+    }
+    if own.is_thread(pid) {
+        return signalled(own, event, Target::Us, signal as c_int);
+    }
+    // In the caller's PID namespace, which is ours or below it.
+    let below = super::depth(event.tid).unwrap_or(own.depth).saturating_sub(own.depth);
+    let number = pidfd.numbers.get(below).copied().filter(|number| *number > 0);
+    let thread = flags == PIDFD_SIGNAL_THREAD || flags == 0 && pidfd.flags & O_EXCL != 0;
+    let known = [0, PIDFD_SIGNAL_THREAD, PIDFD_SIGNAL_THREAD_GROUP].contains(&flags);
+    match (number.filter(|_| known), thread, info) {
+        (Some(number), false, 0) => Verdict::Replace("kill", [number as u64, signal, 0]),
+        (Some(number), true, 0) => Verdict::Replace("tkill", [number as u64, signal, 0]),
+        (Some(number), false, info) => Verdict::Replace("rt_sigqueueinfo", [number as u64, signal, info]),
+        _ => Verdict::Refuse(Errno::EPERM),
+    }
+}
+
+/// What `/proc/PID/fdinfo` says of a descriptor (proc(5)).
+struct Pidfd {
+    /// The process, as our procfs numbers it: -1 if it is gone; none if this is
+    /// no descriptor of a process.
+    pid: Option<pid_t>,
+    /// The same and those of the PID namespaces below.
+    numbers: Vec<pid_t>,
+    flags: u64,
+}
+
+impl Pidfd {
+    fn of(tid: pid_t, fd: c_int) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
+        let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let numbers = field("NSpid:").map(|rest| rest.split_whitespace().filter_map(|n| n.parse().ok()).collect());
+        Some(Self {
+            pid: field("Pid:").and_then(|pid| pid.parse().ok()),
+            numbers: numbers.unwrap_or_default(),
+            flags: field("flags:").and_then(|flags| u64::from_str_radix(flags, 8).ok()).unwrap_or(0),
+        })
+    }
+}
 
 /// Whom descriptor `fd` of task `tid` stands for, if for us.
 fn descriptor_target(own: &Own, tid: pid_t, fd: c_int, flags: c_int) -> Option<Target> {
@@ -269,15 +372,20 @@ fn descriptor_target(own: &Own, tid: pid_t, fd: c_int, flags: c_int) -> Option<T
         // The caller itself.
         return None;
     }
-    let text = fs::read(format!("/proc/{tid}/fdinfo/{fd}")).ok()?;
-    let pid = text.lines().find_map(|line| line.strip_prefix(b"Pid:")).and_then(|rest| rest.trim_ascii().to_str().ok());
     // That procfs is ours, and so are its numbers.
-    let pid: Option<pid_t> = pid.and_then(|pid| pid.parse().ok());
+    let pid = Pidfd::of(tid, fd)?.pid;
     if flags & PIDFD_SIGNAL_PROCESS_GROUP != 0 && pid == Some(own.group) {
         return Some(Target::Set(Set::Group(own.group)));
     }
     let named = pid.map_or_else(|| is_our_directory(tid, fd), |pid| own.is_thread(pid));
     named.then_some(Target::Us)
+}
+
+/// Whether a descriptor is on the file system of processes, as those of
+/// `pidfd_open(2)` are since Linux 6.9 (`PID_FS_MAGIC`).
+fn is_on_pidfs(tid: pid_t, fd: c_int) -> bool {
+    nix::sys::statfs::statfs(proc_path(tid, &format!("fd/{fd}")).as_c_str())
+        .is_ok_and(|found| found.filesystem_type().0 as u32 == 0x5049_4446)
 }
 
 /// Whether a descriptor is our directory in procfs, which

@@ -50,7 +50,7 @@ impl Caller {
     fn verdict(&self, own: &Own, name: &str, arguments: &[i64]) -> Verdict {
         let mut registers = [0; 6];
         registers.iter_mut().zip(arguments).for_each(|(register, argument)| *register = *argument as u64);
-        let verdict = judge(own, &self.event(name, registers, &Nothing));
+        let verdict = judge(own, &self.event(name, registers, &Nothing), true);
         assert!(verdict == Verdict::Pass || stops(own, name, &registers), "{name} {arguments:?} must stop");
         verdict
     }
@@ -68,7 +68,7 @@ impl Caller {
                 }
             };
         }
-        match judge(own, &self.event(name, registers, &memory)) {
+        match judge(own, &self.event(name, registers, &memory), true) {
             Verdict::Pass => false,
             Verdict::Refuse(errno) => {
                 assert_eq!(errno, Errno::EACCES);
@@ -288,7 +288,11 @@ fn who_may_not_signal_us_is_left_to_the_kernel() {
         let process = Process { pid: caller.pid(), uids, capabilities, ..Process::default() };
         let nr = Arch::NATIVE.number("kill").unwrap();
         let call = decode::decode(Arch::NATIVE, nr, [group as u64, 9, 0, 0, 0, 0], &Nothing);
-        judge(&own, &Event::live(1, 0, (caller.pid(), caller.pid()), Kind::Entry(call), Box::new(Stranger(process))))
+        judge(
+            &own,
+            &Event::live(1, 0, (caller.pid(), caller.pid()), Kind::Entry(call), Box::new(Stranger(process))),
+            true,
+        )
     };
     assert_eq!(verdict([9; 4], 0, us()), Verdict::Pass);
     assert_eq!(verdict([9; 4], 0, 0), Verdict::Pass);
@@ -388,7 +392,7 @@ fn signals_of_a_descriptor_are_not_sent_to_us() {
         let nr = Arch::NATIVE.number(name).unwrap();
         let call = decode::decode(Arch::NATIVE, nr, [3, command, words.as_ptr() as u64, 0, 0, 0], &Nothing);
         let oracle = Box::new(Stranger(Process::default()));
-        judge(&own, &Event::live(1, 0, (pid, pid), Kind::Entry(call), oracle))
+        judge(&own, &Event::live(1, 0, (pid, pid), Kind::Entry(call), oracle), true)
     };
     for kind in [0, 1] {
         assert_eq!(verdict("fcntl", 15, &[kind, pid]), eperm());
@@ -413,7 +417,7 @@ fn descriptors_of_us_do_not_signal_us() {
         let nr = Arch::NATIVE.number("pidfd_send_signal").unwrap();
         let call = decode::decode(Arch::NATIVE, nr, [fd.as_raw_fd() as u64, signal, 0, flags, 0, 0], &Nothing);
         let oracle = Task::new(own.pid).oracle(own.pid, false);
-        judge(&own, &Event::live(1, 0, (own.pid, own.pid), Kind::Entry(call), oracle))
+        judge(&own, &Event::live(1, 0, (own.pid, own.pid), Kind::Entry(call), oracle), true)
     };
     let directory = |pid: i64| fs::File::open(format!("/proc/{pid}")).unwrap();
     assert_eq!(verdict(&directory(us()), 9, 0), eperm());
@@ -429,10 +433,10 @@ fn other_conventions_are_judged_by_name() {
     let (caller, own) = (Caller::new(), Own::new(&[], &TAKEN));
     for arch in [Arch::X86, Arch::X32] {
         let event = caller.event_of(arch, "kill", [us() as u64, 9, 0, 0, 0, 0], &Nothing);
-        assert_eq!(judge(&own, &event), eperm(), "{arch:?}");
+        assert_eq!(judge(&own, &event, true), eperm(), "{arch:?}");
     }
     let event = caller.event_of(Arch::X86, "fcntl64", [3, 8, us() as u64, 0, 0, 0], &Nothing);
-    assert_eq!(judge(&own, &event), eperm());
+    assert_eq!(judge(&own, &event, true), eperm());
 }
 
 // ---- Files -----------------------------------------------------------------
@@ -653,7 +657,7 @@ fn where_the_host_cannot_follow_names_are_compared() {
         let memory = Texts(vec![[path.as_bytes(), b"\0"].concat()]);
         let call = decode::decode(Arch::NATIVE, nr, [PAGE, 0, 0, 0, 0, 0], &memory);
         assert!(matches!(call.arguments[0].value, Value::Path(_)));
-        judge(&own, &Event::live(1, 0, (1, 1), Kind::Entry(call), Box::new(Lost))) != Verdict::Pass
+        judge(&own, &Event::live(1, 0, (1, 1), Kind::Entry(call), Box::new(Lost)), true) != Verdict::Pass
     };
     assert!(truncates("hidden/alerts"));
     assert!(truncates("/hidden/code/x"));
