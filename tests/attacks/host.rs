@@ -66,6 +66,7 @@ const SIGNALS: &[Row] = &[
     (&["socket-owner"], &["EPERM"]),
     (&["pidfd-signal-flipped"], &["never sent"]),
     (&["owner-flipped"], &["never owned"]),
+    (&["owner-shared"], &["never owned"]),
 ];
 
 /// A program that asks whether the host is there learns it.
@@ -79,6 +80,7 @@ const MEMORY: &[Row] = &[
     (&["getfd"], &["EPERM"]),
     (&["peer-pidfd"], &["ENOPROTOOPT"]),
     (&["pass-pidfd"], &["ENOPROTOOPT"]),
+    (&["fanotify-pidfd"], &["EINVAL"]),
     (&["handle-of-process"], &["EACCES", "EPERM"]),
     (&["kcmp"], &["EPERM"]),
     (&["open-mem"], &["EACCES"]),

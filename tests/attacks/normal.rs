@@ -50,7 +50,8 @@ const ROWS: [(&str, &str, &str); 12] = [
     ("registers", "s/file: 0", "ok"),
 ];
 
-const BOUNDED: &str = "opened opened EXDEV EXDEV ENOENT ENOENT ELOOP opened ELOOP opened opened ENOENT EXDEV opened";
+const BOUNDED: &str =
+    "opened opened EXDEV EXDEV ENOENT ENOENT ELOOP opened ELOOP opened ELOOP ENOENT opened opened ENOENT EXDEV opened";
 
 #[test]
 fn calls_behave_as_alone() {

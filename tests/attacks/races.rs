@@ -246,6 +246,10 @@ fn places_changed_after_the_check() {
     let nameless = ["nameless-pipe", "nameless-memfd", "nameless-deleted"];
     let nameless = nameless.map(|what| ["race-place", what, "ROOT", "ATTEMPTS"]);
     rows.extend(nameless.iter().map(|words| (&words[..], Sides::Both, &[][..])));
+    // What is not there at the check is not there.
+    let absent = ["absent", "absent-directory", "absent-of-another", "nameless-by-relative"];
+    let absent = absent.map(|what| ["race-place", what, "ROOT", "ATTEMPTS"]);
+    rows.extend(absent.iter().map(|words| (&words[..], Sides::Either, &["ENOENT"][..])));
     all(&rows, &guarding_files);
 }
 
@@ -320,6 +324,8 @@ fn alone_every_race_is_won() {
         &["race-place", "dirfd", "ROOT", "1000"],
         &["race-place", "nameless-pipe", "ROOT", "1000"],
         &["race-place", "beneath", "ROOT", "1000"],
+        &["race-place", "absent-of-another", "ROOT", "1000"],
+        &["race-place", "nameless-by-relative", "ROOT", "1000"],
         &["race-place", "symlink-in", "ROOT", "1000"],
         &["race-place", "mount-from", "ROOT", "1000"],
         &["swap", "mount", "process", "open", "ROOT", "1000"],

@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use crate::Run;
-use crate::servers::{ACCESS_KEY, Answer, Registry, SECRET_KEY, Store, Web};
+use crate::servers::{ACCESS_KEY, Answer, Registry, SECRET_KEY, Store, Web, own_network};
 use crate::support::{HOST, Outcome, run_limited};
 
 /// A key of the team, and components signed with it.
@@ -132,5 +133,49 @@ fn on_a_web_server_that_misbehaves() {
     }
     put(MONITOR);
     run.tells("open open");
+    assert_eq!(run.end(), [""; 0]);
+}
+
+/// In an ECS task: the agent at 169.254.170.2 gives out credentials for some
+/// time, and others after that.
+#[test]
+fn with_the_role_of_a_task() {
+    own_network("169.254.170.2/32");
+    let agent = Web::at("169.254.170.2:80".parse().unwrap());
+    let gives = |key: &str, minutes: u64| {
+        let until = humantime::format_rfc3339_seconds(SystemTime::now() + Duration::from_mins(minutes));
+        let credentials = serde_json::json!({
+            "RoleArn": "arn:aws:iam::1:role/task", "AccessKeyId": key, "SecretAccessKey": format!("{key}-secret"),
+            "Token": "", "Expiration": until.to_string(),
+        });
+        agent.answer("/v2/credentials/1", Answer::Content(credentials.to_string().into_bytes()));
+    };
+    let (team, mut store) = (Team::new(), Store::start());
+    store.admit(&["early"]);
+    store.stop();
+    store.again();
+    let put = |store: &Store, name: &str| {
+        store.put("p.wasm.sig", Some(&team.at(&format!("{name}.sig"))));
+        store.put("p.wasm", Some(&team.at(name)));
+    };
+    put(&store, MONITOR);
+    gives("early", 10);
+    let network = format!("network.s3 = {{ endpoint = {:?}, region = \"us-east-1\" }}", store.endpoint());
+    let environment = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/1")];
+    let run = start(team.manifest("s3://plugins/p.wasm", &network), &environment);
+    run.tells("open open");
+    put(&store, FILES);
+    run.tells("open denied");
+    // From now on the store knows others, and the agent does not.
+    store.admit(&["late"]);
+    store.stop();
+    store.again();
+    run.waits_for("plugins-not-replaced", "the store refuses us");
+    agent.answer("/v2/credentials/1", Answer::Status("500 Internal Server Error"));
+    run.waits_for("plugins-not-replaced", "500 Internal Server Error");
+    gives("late", 10);
+    put(&store, MONITOR);
+    run.tells("open open");
+    assert!(agent.requests().len() > 2, "{:?}", agent.requests());
     assert_eq!(run.end(), [""; 0]);
 }

@@ -125,18 +125,26 @@ pub const SECRET_KEY: &str = "tracegate-secret";
 impl Store {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let identities = serde_json::json!({"identities": [{
-            "name": "test",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List"],
-        }]});
-        std::fs::write(directory.path().join("s3.json"), identities.to_string()).unwrap();
         std::fs::create_dir(directory.path().join("data")).unwrap();
         let ports = [(); 4].map(|()| free_port());
         let mut store = Self { port: ports[3], directory, ports, process: None };
+        store.admit(&[]);
         store.again();
         store.put("", None);
         store
+    }
+
+    /// Whom it knows when it is started the next time: us, and readers by their
+    /// access keys, whose secret keys end in `-secret`.
+    pub fn admit(&self, readers: &[&str]) {
+        let known = |key: &str, secret: &str, actions: &[&str]| {
+            let credentials = [serde_json::json!({"accessKey": key, "secretKey": secret})];
+            serde_json::json!({"name": key, "credentials": credentials, "actions": actions})
+        };
+        let all = [known(ACCESS_KEY, SECRET_KEY, &["Admin", "Read", "Write", "List"])];
+        let readers = readers.iter().map(|key| known(key, &format!("{key}-secret"), &["Read", "List"]));
+        let identities = serde_json::json!({"identities": all.into_iter().chain(readers).collect::<Vec<_>>()});
+        std::fs::write(self.directory.path().join("s3.json"), identities.to_string()).unwrap();
     }
 
     /// Starts it again.
@@ -195,6 +203,17 @@ pub enum Answer {
     Redirect(String),
 }
 
+/// Makes a network of this thread's own, and of what it starts from now on,
+/// where this machine has such an address besides the loopback's.
+#[allow(dead_code, reason = "only the tests of running hosts use it")]
+pub fn own_network(address: &str) {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    for words in [&["link", "set", "lo", "up"][..], &["address", "add", address, "dev", "lo"]] {
+        let status = Command::new("ip").args(words).status().expect("ip: tests/run installs what tests need");
+        assert!(status.success(), "ip {words:?}: {status}");
+    }
+}
+
 /// A web server that answers as it is told.
 pub struct Web {
     pub address: SocketAddr,
@@ -204,7 +223,12 @@ pub struct Web {
 
 impl Web {
     pub fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// At this address.
+    pub fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let answers: Arc<Mutex<Vec<(String, Answer)>>> = Arc::default();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();

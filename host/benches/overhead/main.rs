@@ -2,7 +2,8 @@
 //! one run. benches/README.md says how to read the output.
 //!
 //! `cargo bench -p host [-- [--quick] [--rounds N] [SECTION…]]`; sections are
-//! calls, tasks, attached, work, attach-time, start-up, memory and replay.
+//! calls, tasks, attached, work, attach-time, start-up, memory, reload and
+//! replay.
 //!
 //! Why no framework: most rows are whole processes that measure themselves,
 //! and rows are compared with each other, so that rounds must alternate
@@ -16,13 +17,20 @@ mod figures;
 mod floor;
 mod machine;
 mod memory;
+#[path = "../../../tests/hostile/module.rs"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared with tests")]
+mod module;
 mod placement;
 mod programs;
+mod reload;
 mod replay;
 mod report;
 mod samples;
 mod setup;
 mod startup;
+#[path = "../../../tests/load/swaps.rs"]
+#[allow(unreachable_pub, reason = "shared with a test")]
+mod swaps;
 mod targets;
 mod work;
 
@@ -32,7 +40,8 @@ use anyhow::{Context, bail};
 use calls::Table;
 use setup::Setup;
 
-const SECTIONS: [&str; 8] = ["calls", "tasks", "attached", "work", "attach-time", "start-up", "memory", "replay"];
+const SECTIONS: [&str; 9] =
+    ["calls", "tasks", "attached", "work", "attach-time", "start-up", "memory", "reload", "replay"];
 
 fn main() -> ExitCode {
     match run() {
@@ -47,7 +56,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let Some(result) = programs::run(&words).or_else(|| floor::run(&words)) {
+    if let Some(result) = programs::run(&words).or_else(|| floor::run(&words)).or_else(|| reload::run(&words)) {
         return result;
     }
     bench(&Options::parse(&words)?)
@@ -97,7 +106,7 @@ fn bench(options: &Options<'_>) -> anyhow::Result<()> {
     report::calls(&variants);
     let mut all_figures = Vec::new();
     type Measure = fn(&Setup) -> Vec<figures::Figure>;
-    let sections: [(&str, &str, Measure); 6] = [
+    let sections: [(&str, &str, Measure); 7] = [
         ("work", "A shell that starts 200 programs, one after the other", work::spawning),
         ("work", "A build of 21 small C files by make -j2", work::building),
         (
@@ -107,6 +116,7 @@ fn bench(options: &Options<'_>) -> anyhow::Result<()> {
         ),
         ("start-up", "Start-up, to the first action of the program", startup::measure),
         ("memory", "The host's memory while it traces, embedded default plugins", memory::measure),
+        ("reload", "Two plugins replaced again and again under load", reload::measure),
         ("replay", "Replay of openat events by host test-plugin", replay::measure),
     ];
     for (section, title, measure) in sections {

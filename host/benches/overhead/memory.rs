@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 
 use super::figures::Figure;
 use super::programs::WAIT;
-use super::setup::Setup;
+use super::setup::{Setup, eight_plugins};
 
 /// Key, title, file of procfs, line in it.
 const FIGURES: [(&str, &str, &str, &str); 6] = [
@@ -22,6 +22,7 @@ const FIGURES: [(&str, &str, &str, &str); 6] = [
 pub(crate) fn measure(setup: &Setup) -> Vec<Figure> {
     let mut figures: Vec<Figure> = FIGURES.iter().map(|(key, title, ..)| Figure::new(key, title, "MiB")).collect();
     let mut cold = Figure::new("rss-cold", "resident at its peak, nothing cached (VmHWM)", "MiB");
+    let mut eight = Figure::new("rss-eight", "resident with eight plugins (VmRSS)", "MiB");
     eprintln!("memory");
     // The first fills the code cache.
     let _ = while_tracing(&mut setup.host(["run", "--"]), setup);
@@ -36,7 +37,10 @@ pub(crate) fn measure(setup: &Setup) -> Vec<Figure> {
             Ok(found[1])
         });
     }
-    figures.push(cold);
+    for _ in 0..setup.rounds.min(3) {
+        eight.measure(|| Ok(while_tracing(setup.host(["run"]).args(eight_plugins()).arg("--"), setup)?[0]));
+    }
+    figures.extend([cold, eight]);
     figures
 }
 

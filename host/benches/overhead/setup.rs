@@ -52,6 +52,13 @@ impl Setup {
     }
 }
 
+/// Options for eight plugins: both embedded ones, four times.
+pub(crate) fn eight_plugins() -> Vec<String> {
+    let plugins = (0..4)
+        .flat_map(|n| [format!("files{n}=builtin:sensitive-files"), format!("monitor{n}=builtin:process-monitor")]);
+    plugins.flat_map(|plugin| ["--plugin".to_owned(), plugin]).collect()
+}
+
 /// The component of examples/raw-path.
 pub(crate) fn raw_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/raw-path/raw-path.wasm")

@@ -6,12 +6,14 @@ use anyhow::Context;
 
 use super::figures::Figure;
 use super::programs::{FIRST, monotonic_ns};
-use super::setup::{Setup, output_of};
+use super::setup::{Setup, eight_plugins, output_of};
 
 pub(crate) fn measure(setup: &Setup) -> Vec<Figure> {
     let mut native = Figure::new("startup-native", "the program alone", "ms");
     let mut warm = Figure::new("startup-warm", "host, embedded default plugins, code cached", "ms");
     let mut cold = Figure::new("startup-cold", "host, embedded default plugins, nothing cached", "ms");
+    let mut warm_eight = Figure::new("startup-eight-warm", "host, eight plugins, code cached", "ms");
+    let mut cold_eight = Figure::new("startup-eight-cold", "host, eight plugins, nothing cached", "ms");
     // Fills the cache; what is wrong here shows again below.
     let _ = until_first(setup.host(["run", "--"]).arg(&setup.itself));
     eprintln!("start-up");
@@ -22,8 +24,18 @@ pub(crate) fn measure(setup: &Setup) -> Vec<Figure> {
             let empty = tempfile::tempdir()?;
             until_first(setup.host(["run", "--"]).arg(&setup.itself).env("XDG_CACHE_HOME", empty.path()))
         });
+        let eight = || -> Command {
+            let mut host = setup.host(["run"]);
+            host.args(eight_plugins()).arg("--").arg(&setup.itself);
+            host
+        };
+        warm_eight.measure(|| until_first(&mut eight()));
+        cold_eight.measure(|| {
+            let empty = tempfile::tempdir()?;
+            until_first(eight().env("XDG_CACHE_HOME", empty.path()))
+        });
     }
-    vec![native, warm, cold]
+    vec![native, warm, cold, warm_eight, cold_eight]
 }
 
 /// Milliseconds.

@@ -75,8 +75,12 @@ const WORK: [(&str, &str, &str, f64); 2] = [
 ];
 
 /// What, key, limit, unit.
-const FIGURES: [(&str, &str, Limit, &str); 6] = [
+const FIGURES: [(&str, &str, Limit, &str); 10] = [
     ("start-up with code cached", "startup-warm", Limit::AtMost(50.0), " ms"),
+    ("start-up with eight plugins, code cached", "startup-eight-warm", Limit::AtMost(60.0), " ms"),
+    ("resident with eight plugins", "rss-eight", Limit::AtMost(64.0), " MiB"),
+    ("calls delayed over 10 ms by swaps", "slow", Limit::AtMost(0.0), ""),
+    ("judged calls beside swaps", "rate", Limit::AtLeast(20_000.0), "/s"),
     ("attach to 500 threads", "attach", Limit::AtMost(100.0), " ms"),
     ("resident with the default plugins", "rss", Limit::AtMost(40.0), " MiB"),
     ("resident, at its peak", "rss-peak", Limit::AtMost(40.0), " MiB"),

@@ -78,15 +78,54 @@ fn store(network: &Network, bucket: &str) -> Result<object_store::aws::AmazonS3,
 }
 
 fn failed(error: Error) -> Miss {
+    let text = told(&error);
     match &error {
-        Error::NotFound { .. } => Miss::Absent(match told(&error) {
+        Error::NotFound { .. } => Miss::Absent(match &text {
             text if text.contains("NoSuchBucket") => "there is no such bucket".into(),
             _ => "the bucket has no such object".into(),
         }),
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Miss::Failed(format!(
             "the store refuses us; check the credentials and the bucket's policy: {}",
-            told(&error)
+            steady(&text)
         )),
-        _ => Miss::Failed(told(&error)),
+        _ => Miss::Failed(steady(&text)),
+    }
+}
+
+/// What is the same each time of an error: not how long it took, nor the
+/// number that the store has given to the request.
+fn steady(text: &str) -> String {
+    let mut text = text.to_owned();
+    let took = text
+        .match_indices(" in ")
+        .find(|(at, word)| text[at + word.len()..].starts_with(|c: char| c.is_ascii_digit()))
+        .and_then(|(at, _)| Some(at..at + text[at..].find(" - ")?));
+    if let Some(took) = took {
+        text.replace_range(took, "");
+    }
+    let Some(document) = text.find("<?xml") else { return text };
+    let field = |name: &str| {
+        let rest = text[document..].split_once(&format!("<{name}>"))?.1;
+        Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
+    };
+    let answer: Vec<String> = ["Code", "Message"].iter().filter_map(|name| field(name)).collect();
+    text.truncate(document);
+    text + &answer.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_error_has_the_same_text() {
+        let down = "Generic S3 error: Error performing GET http://127.0.0.1:1/b/k in 436.6ms, after 3 retries, \
+                    max_retries: 3, retry_timeout: 20s  - HTTP error: refused";
+        assert_eq!(steady(down), "Generic S3 error: Error performing GET http://127.0.0.1:1/b/k - HTTP error: refused");
+        let refused = "GET http://h/k in 5.3ms - 403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code>\
+                       <Message>Go away.</Message><RequestId>18EAA435F7943556</RequestId></Error>";
+        assert_eq!(steady(refused), "GET http://h/k - 403 Forbidden: AccessDenied: Go away.");
+        assert_eq!(steady("in no time"), "in no time");
+        assert_eq!(steady("<?xml half"), "");
     }
 }

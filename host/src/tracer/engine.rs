@@ -15,7 +15,7 @@ mod turns;
 
 pub(super) use passing::stand_by;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
@@ -68,6 +68,18 @@ pub struct Options {
     /// The host's own files, which no program may change. None if the host
     /// does not protect itself.
     pub own_files: Option<Vec<PathBuf>>,
+}
+
+/// Tasks of a process that have not stopped since we attached to it.
+struct Unsettled {
+    count: usize,
+    since: Instant,
+}
+
+impl Default for Unsettled {
+    fn default() -> Self {
+        Self { count: 0, since: Instant::now() }
+    }
 }
 
 /// Tracing failed.
@@ -235,7 +247,7 @@ struct Engine<'h> {
     refused: HashSet<pid_t>,
     /// Processes that we have attached to, and how many tasks of each have not
     /// stopped since.
-    unsettled: HashMap<pid_t, usize>,
+    unsettled: HashMap<pid_t, Unsettled>,
     /// All tasks are being let go.
     leaving: bool,
     /// They have had time to go in order.
@@ -248,7 +260,7 @@ struct Engine<'h> {
     told_unprotected: bool,
     turns: Turns,
     /// They wait for an errand of another task.
-    for_errand: Vec<Waiting>,
+    for_errand: VecDeque<Waiting>,
     /// They are let go after the first threads of their processes.
     parting: Vec<(Stopped, c_int)>,
     /// Tasks of which no parent has told yet.
@@ -298,7 +310,7 @@ impl<'h> Engine<'h> {
             intruded: false,
             told_unprotected: false,
             turns: Turns::default(),
-            for_errand: Vec::new(),
+            for_errand: VecDeque::new(),
             parting: Vec::new(),
             newborn: HashMap::new(),
             seq: 0,
@@ -381,7 +393,13 @@ impl<'h> Engine<'h> {
 
     fn stopped(&mut self, stop: Stopped, reason: Reason) {
         let task = self.tasks.get_mut(&stop.tid());
-        let fresh = task.and_then(|task| std::mem::take(&mut task.fresh).then_some(task.pid));
+        let fresh = task.and_then(|task| {
+            let fresh = std::mem::take(&mut task.fresh).then_some(task.pid);
+            if fresh.is_some() {
+                task.found_at = stop.registers().ok().map(|registers| registers.instruction());
+            }
+            fresh
+        });
         self.handle(stop, reason);
         if let Some(pid) = fresh {
             self.settled(pid);
@@ -626,7 +644,10 @@ impl<'h> Engine<'h> {
 
     /// Newborns that have waited long enough go on.
     fn unclaimed(&mut self) {
-        self.release(|born| born.since.elapsed() >= UNCLAIMED);
+        // Those of a process that stands still come when it goes on.
+        let still: HashSet<pid_t> =
+            self.newborn.values().map(|born| born.maker).filter(|maker| self.turns.stills(0, *maker)).collect();
+        self.release(|born| born.since.elapsed() >= UNCLAIMED && !still.contains(&born.maker));
         if !self.newborn.is_empty() {
             self.clock.remind(UNCLAIMED, Message::Unclaimed);
         }

@@ -19,6 +19,7 @@
 //! runs ([`Errand::makes`]), and a result is not believed but looked at.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
@@ -142,9 +143,15 @@ const CONTROL_SIZE: u64 = 24;
 
 impl Errand {
     /// An errand of a task that is at the entry of a call. None if there is no
-    /// place to make calls.
-    pub(super) fn new(own: Own, region: Rc<Region>, install: Option<Install>, busy: Busy) -> Option<Self> {
-        let trampoline = Trampoline::put(own.ids.1, &own.registers, own.nr, own.mask);
+    /// place to make calls. `is_left` as in [`Trampoline::put`].
+    pub(super) fn new(
+        own: Own,
+        region: Rc<Region>,
+        install: Option<Install>,
+        busy: Busy,
+        is_left: &dyn Fn(&Range<u64>) -> bool,
+    ) -> Option<Self> {
+        let trampoline = Trampoline::put(own.ids.1, &own.registers, own.nr, own.mask, is_left);
         if trampoline.is_none() && own.arch != Arch::NATIVE {
             // The instruction of another convention makes other calls.
             return None;
@@ -350,7 +357,7 @@ impl Errand {
 
 /// Whether a region that is not ours lies where ours should: of a host that
 /// has left or died.
-fn is_leftover(tid: pid_t) -> bool {
+pub(super) fn is_leftover(tid: pid_t) -> bool {
     let maps = std::fs::read(format!("/proc/{tid}/maps")).unwrap_or_default();
     let begins = format!("{BASE:08x}-");
     let name = [b"/memfd:", region::NAME.to_bytes()].concat();

@@ -10,6 +10,7 @@ use libc::pid_t;
 
 use super::resolve::{self, proc_path};
 use super::sys;
+use crate::decode::Arch;
 use crate::event::Process;
 
 /// As much of a command line as is kept.
@@ -179,6 +180,14 @@ pub(super) fn has_ended(tid: pid_t) -> bool {
 /// Whether a task waits for something that a signal could end.
 pub(super) fn sleeps(tid: pid_t) -> bool {
     Status::of(tid).is_some_and(|status| status.state == b'S')
+}
+
+/// Whether a task is in a call that makes a process, as one that waits for the
+/// end of its child's vfork(2).
+pub(super) fn makes_a_process(tid: pid_t) -> bool {
+    let text = read(tid, "syscall", 256);
+    let number = text.split_str(" ").next().and_then(|number| number.to_str().ok()?.parse::<u32>().ok());
+    number.is_some_and(|nr| ["vfork", "clone", "clone3"].contains(&Arch::NATIVE.spec(nr).name))
 }
 
 /// Whether a process has a descriptor of this name, as far as we may look.

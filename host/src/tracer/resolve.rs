@@ -24,6 +24,7 @@
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
@@ -33,7 +34,7 @@ use libc::{c_int, pid_t};
 use super::sys::{self, Identity};
 use super::{procfs, walk};
 use crate::decode::{Follow, PathRule};
-use crate::event::{Call, PathState, ResolvedPath, Value};
+use crate::event::{Call, PathState, Process, ResolvedPath, Value};
 
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_NO_SYMLINKS: u64 = 0x04;
@@ -61,6 +62,8 @@ pub(super) struct Crossed {
     magic: AtomicBool,
     /// One of another process.
     others: AtomicBool,
+    /// To where a magic link could come to be.
+    absent: AtomicBool,
 }
 
 impl Crossed {
@@ -68,12 +71,24 @@ impl Crossed {
     pub(super) fn clear(&self) {
         self.magic.store(false, Ordering::Relaxed);
         self.others.store(false, Ordering::Relaxed);
+        self.absent.store(false, Ordering::Relaxed);
     }
 
     /// A magic link was crossed; perhaps one of `others`.
     pub(super) fn note(&self, others: bool) {
         self.magic.store(true, Ordering::Relaxed);
         self.others.fetch_or(others, Ordering::Relaxed);
+    }
+
+    /// There is none, but could be one; perhaps of `others`.
+    pub(super) fn note_absent(&self, others: bool) {
+        self.absent.store(true, Ordering::Relaxed);
+        self.others.fetch_or(others, Ordering::Relaxed);
+    }
+
+    /// There was none where there could be one.
+    pub(super) fn absent(&self) -> bool {
+        self.absent.load(Ordering::Relaxed)
     }
 
     /// Some magic link was.
@@ -216,6 +231,22 @@ pub(super) fn bounded(
         }
         PathState::Unknown => None,
     }
+}
+
+/// Whether a process may search all directories above what was resolved, so
+/// that it can call it by the whole name. In doubt it may not: lists of groups
+/// and of rights are not looked at.
+pub(super) fn may_search(tid: pid_t, process: &Process, path: &[u8]) -> bool {
+    /// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`
+    const EVERYWHERE: u64 = 0b110;
+    let user = process.uids[3];
+    let searches = |directory: &[u8]| {
+        let Some((root, inside)) = in_root(tid, directory) else { return false };
+        let found = open_inside(&root, &inside).and_then(|fd| std::fs::File::from(fd).metadata());
+        found.is_ok_and(|found| found.mode() & 0o001 != 0 || found.uid() == user && found.mode() & 0o100 != 0)
+    };
+    process.capabilities & EVERYWHERE != 0
+        || path.rfind_iter(b"/").all(|slash| searches(if slash == 0 { b"/" } else { &path[..slash] }))
 }
 
 /// Opens a task's working directory, to start from.
@@ -479,6 +510,8 @@ impl Request<'_, '_> {
         };
         let state = match open(self.name, nofollow) {
             Ok(_) => PathState::Exists,
+            // What is missing in procfs has to be looked at step by step.
+            Err(_) if names_a_number(self.name) => return None,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 match open(split_last(self.name).0, libc::O_DIRECTORY) {
                     Ok(_) => PathState::Missing,
@@ -509,7 +542,9 @@ impl Request<'_, '_> {
         let name = CString::new(self.name.as_bytes()).ok()?;
         match sys::openat2(start, &name, NAMING | nofollow, resolve) {
             Ok(found) => independent_name(&found).map(|path| ResolvedPath { path, state: PathState::Exists }),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.fast_missing(start, resolve),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) && !names_a_number(self.name) => {
+                self.fast_missing(start, resolve)
+            }
             Err(_) => None,
         }
     }
@@ -538,6 +573,12 @@ impl Request<'_, '_> {
             _ => BString::default(),
         }
     }
+}
+
+/// Whether a component is a number, as those of processes and descriptors in
+/// procfs.
+fn names_a_number(name: &[u8]) -> bool {
+    name.split_str("/").any(|component| !component.is_empty() && component.iter().all(u8::is_ascii_digit))
 }
 
 /// The name of `fd`, unless it leads through our own process directory: then

@@ -72,6 +72,11 @@ impl Space {
         !self.0.exposed.get() && Rc::strong_count(&self.0) == 1
     }
 
+    /// Whether both are one.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Others than its tasks may write to it, or share what else counts.
     pub(super) fn is_exposed(&self) -> bool {
         self.0.exposed.get()

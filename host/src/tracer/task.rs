@@ -45,6 +45,8 @@ pub(super) struct Task {
     pub(super) inside: bool,
     /// We have asked it to stop, and it has not yet.
     pub(super) interrupted: bool,
+    /// Where it was when we came, if it was there before us.
+    pub(super) found_at: Option<u64>,
     /// It has not stopped since we attached to it.
     pub(super) fresh: bool,
     /// It has been in a group-stop, and SIGCONT has not been delivered since.
@@ -135,6 +137,7 @@ impl Task {
             permits: None,
             inside: false,
             interrupted: false,
+            found_at: None,
             fresh: false,
             was_stopped: false,
             space: Space::unknown(),
@@ -189,7 +192,7 @@ impl Task {
     /// It has executed a program: its memory is new.
     pub(super) fn renew(&mut self) {
         self.forget();
-        self.pagemap = None;
+        (self.pagemap, self.found_at) = (None, None);
         self.space = Space::fresh();
         if self.shares_file_system {
             self.space.expose();

@@ -11,6 +11,8 @@
 //! If the vDSO is missing, has been moved over or has no room, there is no
 //! trampoline.
 
+use std::ops::Range;
+
 use libc::pid_t;
 
 use super::arch::{self, Registers};
@@ -22,9 +24,6 @@ pub(super) const SCRATCH_SIZE: u64 = 4096;
 /// what came through. -1 where there is none.
 pub(super) const SCRATCH_DESCRIPTORS: [u64; 3] = [0, 4, 336];
 
-/// Places that are tried.
-const MOST_PLACES: usize = 4;
-
 /// Code of ours in a task's memory.
 #[derive(Debug)]
 pub(super) struct Trampoline {
@@ -34,21 +33,49 @@ pub(super) struct Trampoline {
     scratch: usize,
 }
 
+/// What ptrace(2) writes at once.
+const WORD: usize = size_of::<libc::c_long>();
+/// Largest vDSO that is looked at.
+const LARGEST: usize = 1 << 20;
+
+fn is_empty(there: &[u8]) -> bool {
+    there.iter().all(|byte| *byte == 0)
+}
+
 impl Trampoline {
     /// Puts it there, for a task that is stopped, or was just stopped, at the
     /// entry of call `nr` with these registers, and has this signal mask.
-    pub(super) fn put(tid: pid_t, registers: &Registers, nr: u64, mask: u64) -> Option<Self> {
+    ///
+    /// A place is taken if a host died that used it. When all are, one of those
+    /// is used of which `is_left` says that nobody is there any more.
+    pub(super) fn put(
+        tid: pid_t,
+        registers: &Registers,
+        nr: u64,
+        mask: u64,
+        is_left: &dyn Fn(&Range<u64>) -> bool,
+    ) -> Option<Self> {
         let (code, scratch) = arch::trampoline(registers, nr, mask)?;
         let size = code.len().next_multiple_of(8);
-        let padding = procfs::vdso(tid)?;
-        // The last place is taken if a host died that used it.
-        for start in padding.rev().step_by(size).map(|last| last + 1 - size as u64).take(MOST_PLACES) {
-            let mut there = vec![0xff; size];
-            if sys::read_memory(tid, start, &mut there) == size && there.iter().all(|byte| *byte == 0) {
-                return sys::poke_all(tid, start, &code).then_some(Self { start, size, scratch });
-            }
+        let vdso = procfs::vdso(tid)?;
+        let mut content = vec![0xff; usize::try_from(vdso.end - vdso.start).ok().filter(|size| *size < LARGEST)?];
+        if sys::read_memory(tid, vdso.start, &mut content) != content.len() {
+            return None;
         }
-        None
+        // What differs from one to the next is behind the code. A host can have
+        // died while it put it there, or took it away, word by word.
+        let ours = |there: &[u8]| {
+            let words = there[..scratch].chunks(WORD).zip(code[..scratch].chunks(WORD));
+            words.into_iter().all(|(there, code)| there == code || is_empty(there))
+        };
+        let places = || content.rchunks_exact(size).zip(1..).map(|(there, n)| (vdso.end - n * size as u64, there));
+        let free = places().take_while(|(_, there)| ours(there)).find(|(_, there)| is_empty(there));
+        let reused = || {
+            let mut left = places().take_while(|(_, there)| ours(there));
+            left.find(|(start, _)| is_left(&(*start..start + size as u64)))
+        };
+        let (start, _) = free.or_else(reused)?;
+        sys::poke_all(tid, start, &code).then_some(Self { start, size, scratch })
     }
 
     /// Where a call is made.

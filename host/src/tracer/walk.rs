@@ -80,7 +80,11 @@ impl Walk<'_, '_> {
             }
             let last = self.left.is_empty();
             let name = CString::new(component.to_vec()).map_err(|_| io::ErrorKind::InvalidInput)?;
-            let found = match sys::openat(self.here.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW) {
+            let found = sys::openat(self.here.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW);
+            if found.is_err() {
+                self.note_absent(&component);
+            }
+            let found = match found {
                 Err(error) if last && error.raw_os_error() == Some(libc::ENOENT) => {
                     let path = join(&name_of(self.here.as_fd())?, &component);
                     return Ok(ResolvedPath { path, state: PathState::Missing });
@@ -99,6 +103,22 @@ impl Walk<'_, '_> {
             }
         }
         Ok(ResolvedPath { path: name_of(self.here.as_fd())?, state: PathState::Exists })
+    }
+
+    /// What is not there, in procfs, can come to be there while no name changes:
+    /// with a process, with a descriptor.
+    fn note_absent(&self, component: &[u8]) {
+        const MAGIC: [&[u8]; 6] = [b"cwd", b"root", b"exe", b"fd", b"map_files", b"ns"];
+        if !sys::is_procfs(self.here.as_fd()) {
+            return;
+        }
+        let here = name_of(self.here.as_fd()).unwrap_or_default();
+        let directory = here.rsplit_str("/").next().unwrap_or_default();
+        let mut names = [directory, component].into_iter().chain(self.left.iter().map(|name| &name[..]));
+        if names.any(|name| MAGIC.contains(&name)) {
+            let own = sys::identity_of(&self.here).is_ok_and(|here| self.is_own(here));
+            self.place.crossed.note_absent(!own);
+        }
     }
 
     fn up(&mut self) -> io::Result<()> {
@@ -126,8 +146,11 @@ impl Walk<'_, '_> {
                 (true, _) => {}
                 // A magic link, or one that the kernel makes up relative to here.
                 (false, _) => {
-                    self.place.crossed.note(!self.is_own(directory));
-                    self.here = sys::openat(self.here.as_raw_fd(), name, NAMING)?;
+                    let others = !self.is_own(directory);
+                    self.place.crossed.note(others);
+                    let target = sys::openat(self.here.as_raw_fd(), name, NAMING);
+                    // It was there a moment ago.
+                    self.here = target.inspect_err(|_| self.place.crossed.note_absent(others))?;
                     return self.place.check(self.here.as_fd());
                 }
             }

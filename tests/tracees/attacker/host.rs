@@ -86,6 +86,32 @@ pub fn main(what: &str, more: &[&str]) {
             };
             println!("{}", if (0..20_000).any(|_| is_host()) { "owned" } else { "never owned" });
         }
+        // The same, by another process that shares a page with us.
+        "owner-shared" => {
+            let mut pipe = [0; 2];
+            check(unsafe { libc::pipe(pipe.as_mut_ptr()) }).unwrap();
+            check(unsafe { libc::fcntl(pipe[0], 10, signal) }).unwrap();
+            let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+            let owner = crate::sys::map(1, flags, -1, libc::PROT_READ | libc::PROT_WRITE).cast::<c_int>();
+            let (own, page) = (std::process::id() as c_int, owner as usize);
+            unsafe { owner.write_volatile(1) };
+            let _flipper = crate::sys::Child::forever(move || {
+                loop {
+                    for pid in [own, host] {
+                        unsafe { (page as *mut c_int).add(1).write_volatile(pid) };
+                    }
+                }
+            });
+            let is_host = || {
+                let mut now = [0; 2];
+                unsafe { libc::fcntl(pipe[0], 15, owner) };
+                unsafe { libc::fcntl(pipe[0], 16, now.as_mut_ptr()) };
+                now[1] == host
+            };
+            println!("{}", if (0..20_000).any(|_| is_host()) { "owned" } else { "never owned" });
+        }
+        // FAN_REPORT_FID and FAN_REPORT_PIDFD
+        "fanotify-pidfd" => say(check(unsafe { libc::fanotify_init(0x280, 0) })),
         "peer-pidfd" => {
             let mut pair = [0; 2];
             check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) }).unwrap();

@@ -108,6 +108,11 @@ fn nameless_opens(root: &str) {
             unsafe { libc::close(fd) };
         }
     });
+    let starting = std::thread::spawn(|| {
+        for _ in 0..10 {
+            assert!(std::process::Command::new("true").status().unwrap().success());
+        }
+    });
     let mut pipe = [0; 2];
     check(unsafe { libc::pipe(pipe.as_mut_ptr()) }).unwrap();
     let memfd = unsafe { libc::memfd_create(c"memory".as_ptr(), 0) };
@@ -129,6 +134,7 @@ fn nameless_opens(root: &str) {
     let told = format!("{:?} {:?}", reading.join().unwrap(), polling.join().unwrap());
     busy.join().unwrap();
     moving.join().unwrap();
+    starting.join().unwrap();
     drop(sleeping);
     println!("{}", if told == "Ok(1) Ok(0)" { "ok" } else { &told });
 }
@@ -174,6 +180,9 @@ fn bounded_look_ups(root: &str) {
         ("link", libc::RESOLVE_NO_SYMLINKS),
         ("file", libc::RESOLVE_NO_SYMLINKS),
         ("/proc/self/exe", libc::RESOLVE_NO_MAGICLINKS),
+        ("/proc/self/fdinfo/0", libc::RESOLVE_NO_MAGICLINKS),
+        ("/proc/self/fd/0", libc::RESOLVE_NO_MAGICLINKS),
+        ("/proc/self/fd/99", libc::RESOLVE_NO_MAGICLINKS),
         ("/file", libc::RESOLVE_IN_ROOT),
         ("../../file", libc::RESOLVE_IN_ROOT),
         ("absolute", libc::RESOLVE_IN_ROOT),

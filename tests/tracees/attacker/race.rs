@@ -507,6 +507,53 @@ pub fn place(what: &str, root: &str, attempts: u64) {
             let flags = libc::O_RDONLY | libc::O_NONBLOCK;
             (mover, Box::new(move || opened(unsafe { libc::openat(libc::AT_FDCWD, name.as_ptr(), flags) }.into())))
         }
+        // The descriptor is there now and then; the directory stands for what is in it.
+        "absent" | "absent-directory" | "absent-of-another" => {
+            let secret =
+                open(&format!("{root}/s{}", if what == "absent-directory" { "" } else { "/file" }), libc::O_PATH);
+            let fd = std::os::fd::IntoRawFd::into_raw_fd(secret.unwrap());
+            let come_and_go = move || {
+                unsafe { libc::dup2(fd, FD) };
+                unsafe { libc::close(FD) };
+            };
+            let (mover, pid) = if what == "absent-of-another" {
+                let child = crate::sys::Child::forever(move || {
+                    loop {
+                        come_and_go();
+                    }
+                });
+                let pid = child.0;
+                (Mover::Process(child), pid)
+            } else {
+                let flip = move |stop: &std::sync::atomic::AtomicBool| {
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        come_and_go();
+                    }
+                };
+                (Mover::Thread(memory::Flipper::start(flip)), std::process::id() as i32)
+            };
+            let file = if what == "absent-directory" { "/file" } else { "" };
+            (mover, path_of(&format!("/proc/{pid}/fd/{FD}{file}")))
+        }
+        // Somebody with whom we share memory and descriptors, and who is no thread.
+        "nameless-by-relative" => {
+            extern "C" fn run(fds: *mut c_void) -> c_int {
+                let [harmless, secret] = unsafe { *fds.cast::<[c_int; 2]>() };
+                loop {
+                    unsafe { libc::dup2(harmless, FD) };
+                    unsafe { libc::dup2(secret, FD) };
+                }
+            }
+            use std::os::fd::IntoRawFd;
+            let harmless = nameless("nameless-memfd", root).into_raw_fd();
+            dup(harmless);
+            let secret = open(&format!("{root}/s/file"), libc::O_PATH).unwrap().into_raw_fd();
+            let fds = Box::into_raw(Box::new([harmless, secret]));
+            let top = unsafe { pages(16).add(16 * 4096) };
+            let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
+            let pid = unsafe { libc::clone(run, top.cast(), flags, fds.cast()) };
+            (Mover::Process(crate::sys::Child(check(pid).unwrap() as i32)), path_of(&format!("/proc/self/fd/{FD}")))
+        }
         "beneath" | "no-xdev" | "in-root" | "no-symlinks" => {
             let resolve = match what {
                 "beneath" => libc::RESOLVE_BENEATH,

@@ -155,7 +155,7 @@ impl Engine<'_> {
                         task.fresh = true;
                         task.interrupt(tid);
                         self.tasks.insert(tid, task);
-                        *self.unsettled.entry(pid).or_default() += 1;
+                        self.unsettled.entry(pid).or_default().count += 1;
                         (seized, progress) = (seized + 1, true);
                     }
                     Err(error) => match former.judge(tid, error) {
@@ -206,9 +206,9 @@ impl Engine<'_> {
     /// gone. What it was making when we came is there now, and perhaps not ours:
     /// when all tasks of a process have stopped it is looked at again.
     pub(super) fn settled(&mut self, pid: pid_t) {
-        let Some(count) = self.unsettled.get_mut(&pid) else { return };
-        *count -= 1;
-        if *count > 0 {
+        let Some(unsettled) = self.unsettled.get_mut(&pid) else { return };
+        unsettled.count -= 1;
+        if unsettled.count > 0 {
             return;
         }
         self.unsettled.remove(&pid);
@@ -232,10 +232,10 @@ impl Engine<'_> {
             return;
         }
         self.leaving = true;
+        self.handler.notice(&Notice::Leaving { threads: self.tasks.len() });
         if let Some(tid) = self.turns.alone() {
             self.end_turn(tid);
         }
-        self.handler.notice(&Notice::Leaving { threads: self.tasks.len() });
         for (tid, task) in &mut self.tasks {
             task.interrupt(*tid);
         }

@@ -126,6 +126,7 @@ impl Engine<'_> {
             && spec.changes == Changes::Nothing
             && !(self.binding && traits.matter())
         {
+            self.end_turn(tid);
             return self.go_on(stop, 0);
         }
         if traits.exposes {
@@ -400,7 +401,13 @@ impl Engine<'_> {
     ) -> Option<Stopped> {
         let tid = stop.tid();
         let pointed = self.own.as_ref().and_then(|own| own.pointed(spec.name, args));
-        let Some(size) = pointed.filter(|_| self.binding && self.needs_region(tid)) else { return Some(stop) };
+        let Some(size) = pointed.filter(|_| self.binding) else { return Some(stop) };
+        let memory = TraceeMemory(tid);
+        let snapshot = Snapshot::new(&memory);
+        snapshot.read(args[2], &mut vec![0; size]);
+        if !self.needs_region(tid) && self.settle(tid, &snapshot, None) != Settled::Shared {
+            return Some(stop);
+        }
         if !self.has_region(tid) {
             self.send_for_region(stop, arch, info);
             return None;

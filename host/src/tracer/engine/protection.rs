@@ -8,7 +8,9 @@
 //!
 //! What cannot be protected is refused.
 
+use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bstr::{BString, ByteSlice as _};
 use libc::{c_int, pid_t};
@@ -16,10 +18,11 @@ use libc::{c_int, pid_t};
 use super::Engine;
 use super::turns::Waiting;
 use crate::decode::{self, Arch, Kind};
-use crate::event::{Call, Event, Value};
+use crate::event::{Call, Event, PathState, Value};
 use crate::tracer::arch::Registers;
-use crate::tracer::errand::{Errand, Install, Own};
+use crate::tracer::errand::{self, Errand, Install, Own};
 use crate::tracer::filters::Permits;
+use crate::tracer::inbox::Message;
 use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::{Pin, Snapshot, pins};
@@ -34,6 +37,9 @@ use crate::tracer::traits::Traits;
 /// Files kept open for looking at pages; with many tasks they are opened each
 /// time.
 const MOST_KEPT: usize = 128;
+
+/// Longest wait for all threads of a process to have stopped once.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// The kernel takes no larger `struct clone_args` (`PAGE_SIZE`).
 const CLONE_ARGS_MAX: usize = 4096;
@@ -100,7 +106,7 @@ impl Engine<'_> {
         let stays = self.task(tid).space.is_alone() || self.turns.still_for(tid);
         let mut names = Vec::with_capacity(call.arguments.len());
         for index in 0..call.arguments.len() {
-            match passed(tid, event, call, index) {
+            match passed(tid, event, call, index, crossed.absent()) {
                 Passed::Stable(name) => names.push(Some(name)),
                 Passed::Fails(errno) => return Ok(Err(Unguarded::Fails(errno))),
                 Passed::Changeable if crossed.others() => return impossible,
@@ -200,8 +206,8 @@ impl Engine<'_> {
     pub(super) fn send_for_region(&mut self, stop: Stopped, arch: Arch, info: CallInfo) {
         let tid = stop.tid();
         let space = self.task(tid).space.clone();
-        if space.is_busy() {
-            return self.for_errand.push(Waiting { stop, info });
+        if space.is_busy() || self.may_be_read_there(tid) {
+            return self.for_errand.push_back(Waiting { stop, info });
         }
         if space.look(tid) {
             return self.entry(stop, info);
@@ -224,6 +230,9 @@ impl Engine<'_> {
         if space.is_busy() {
             return self.entry(stop, info);
         }
+        if self.may_be_read_there(tid) {
+            return self.for_errand.push_back(Waiting { stop, info });
+        }
         self.to_filter.remove(&pid);
         let before = Status::of(tid).and_then(|status| status.filters);
         let permits = self.permits(tid);
@@ -239,6 +248,22 @@ impl Engine<'_> {
             self.installed(pid, -i64::from(libc::EOPNOTSUPP), before);
             self.entry(stop, info);
         }
+    }
+
+    /// Whether a call may still be under way for which a host that died has put
+    /// something into a region of its own, which lies in task `tid`'s memory:
+    /// it must not be replaced yet. A thread that has stopped since we came is past
+    /// that; one that waits for the end of its child's vfork(2) does not stop,
+    /// and is waited for no longer than [`SETTLING`].
+    fn may_be_read_there(&mut self, tid: pid_t) -> bool {
+        // Who shares the memory can be of another process.
+        let soon = self.unsettled.values().any(|unsettled| unsettled.since.elapsed() < SETTLING);
+        let waits = soon && errand::is_leftover(tid);
+        if waits {
+            // It is looked again whenever something comes.
+            self.clock.remind(SETTLING, Message::Unclaimed);
+        }
+        waits
     }
 
     /// What the filters of a stopped task let us do with it.
@@ -258,9 +283,15 @@ impl Engine<'_> {
     /// Those that waited for another's errand go on to judgement when it is
     /// over.
     pub(super) fn after_errands(&mut self) {
-        for waiting in std::mem::take(&mut self.for_errand) {
-            if self.task(waiting.stop.tid()).space.is_busy() {
-                self.for_errand.push(waiting);
+        // One at a time: the others are seen to wait.
+        for _ in 0..self.for_errand.len() {
+            let Some(waiting) = self.for_errand.pop_front() else { return };
+            let tid = waiting.stop.tid();
+            let stills = self.tasks.get(&tid).is_some_and(|task| self.turns.stills(tid, task.pid));
+            if stills || self.task(tid).space.is_busy() || self.may_be_read_there(tid) {
+                self.for_errand.push_back(waiting);
+            } else if self.tasks.get(&tid).is_some_and(|task| self.to_filter.contains(&task.pid)) {
+                self.send_to_install(waiting.stop, waiting.info);
             } else {
                 self.entry(waiting.stop, waiting.info);
             }
@@ -278,7 +309,14 @@ impl Engine<'_> {
         let mask = sys::signal_mask(tid).map_err(|_| Gone)?;
         let (Some(nr), Some(mut harmless)) = (registers.number(), self.harmless(stop)) else { return Err(Gone) };
         let own = Own { ids, registers, nr, arch, mask };
-        let Some(errand) = Errand::new(own, region, install, busy) else { return Ok(false) };
+        // Who was in a place of a host before us was there when we came: nobody
+        // leads anybody there but us.
+        let space = self.task(tid).space.clone();
+        let is_left = |place: &Range<u64>| {
+            let dwellers = self.tasks.values().filter(|task| task.space.is_same(&space));
+            !dwellers.filter_map(|task| task.found_at).any(|address| place.contains(&address))
+        };
+        let Some(errand) = Errand::new(own, region, install, busy, &is_left) else { return Ok(false) };
         errand.leads_back(&mut harmless);
         // In this order: should we die in between, the trampoline sees to it.
         stop.set_registers(&harmless)?;
@@ -389,7 +427,8 @@ enum Passed {
 /// mount.
 const CONFINING: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_XDEV;
 
-fn passed(tid: pid_t, event: &Event, call: &Call, index: usize) -> Passed {
+/// `absent` if a name of the call leads to where a magic link could come to be.
+fn passed(tid: pid_t, event: &Event, call: &Call, index: usize, absent: bool) -> Passed {
     let (Some(Value::Path(name)), Some(Kind::Path(rule))) =
         (call.arguments.get(index).map(|argument| &argument.value), call.spec.args.get(index).map(|arg| &arg.kind))
     else {
@@ -411,12 +450,22 @@ fn passed(tid: pid_t, event: &Event, call: &Call, index: usize) -> Passed {
         return Passed::Own;
     }
     let Some(path) = event.path(index) else { return Passed::Changeable };
+    if path.path.starts_with(b"/proc/") && resolve::resolve_flags(call, rule) != Some(0) {
+        // There the kernel shows each process something else.
+        return Passed::Changeable;
+    }
+    if absent && matches!(path.state, PathState::Missing | PathState::Unresolved) {
+        return Passed::Fails(libc::ENOENT);
+    }
     match resolve::bounded(tid, call, rule, name.as_bstr(), path) {
         Some(Ok(found)) if found != path.path => return Passed::Changeable,
         Some(Err(error)) => return Passed::Fails(error.raw_os_error().unwrap_or(libc::EPERM)),
         _ => {}
     }
     let Some(mut stable) = resolve::stable_name(tid, path) else { return Passed::Changeable };
+    if !name.starts_with(b"/") && !resolve::may_search(tid, event.process(), &path.path) {
+        return Passed::Changeable;
+    }
     if last.is_empty() && !name.is_empty() && !stable.ends_with(b"/") {
         // "name/" must be a directory.
         stable.push(b'/');

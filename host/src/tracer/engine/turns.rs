@@ -21,7 +21,7 @@
 //! kept from the processor for as long as somebody likes.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::pid_t;
 
@@ -31,11 +31,15 @@ use crate::tracer::inbox::Message;
 use crate::tracer::space::Shared;
 use crate::tracer::stop::{Reason, Stopped};
 use crate::tracer::sys::CallInfo;
+use crate::tracer::task::Task;
 use crate::tracer::traits::{Redirects, Traits};
 use crate::tracer::{procfs, resolve};
 
 /// Longest wait for others.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at a call for which others stand still.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// How a call gets along with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub(super) struct Waiting {
 }
 
 /// Whose turn it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns {
     /// Runs alone, or is about to.
     alone: Option<pid_t>,
@@ -75,6 +79,23 @@ pub(super) struct Turns {
     /// stops.
     still: Option<pid_t>,
     held: Vec<(Stopped, Reason)>,
+    since: Instant,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            alone: None,
+            unseen: HashSet::new(),
+            first: None,
+            others: VecDeque::new(),
+            number: 0,
+            limited: false,
+            still: None,
+            held: Vec::new(),
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Turns {
@@ -86,6 +107,11 @@ impl Turns {
     /// Whether the others of its process stand still for task `tid`.
     pub(super) fn still_for(&self, tid: pid_t) -> bool {
         self.alone == Some(tid) && self.still.is_some() && self.unseen.is_empty()
+    }
+
+    /// Whether task `tid` of process `pid` has to stand still.
+    pub(super) fn stills(&self, tid: pid_t, pid: pid_t) -> bool {
+        self.still == Some(pid) && self.alone != Some(tid)
     }
 
     /// Forgets the stop of a task that is gone.
@@ -183,35 +209,39 @@ impl Engine<'_> {
         // Those who wait stand still already.
         let waiting: HashSet<pid_t> =
             self.turns.others.iter().chain(&self.for_errand).map(|waiting| waiting.stop.tid()).collect();
-        let others = self.tasks.iter().filter(|(other, task)| task.pid == pid && **other != tid);
+        // Those in a call that we wait for stop when it is over.
+        let runs = |task: &Task| task.pid == pid && task.pending.is_none();
+        let others = self.tasks.iter().filter(|(other, task)| runs(task) && **other != tid);
         (self.turns.alone, self.turns.still) = (Some(tid), Some(pid));
-        self.turns.unseen = others.map(|(other, _)| *other).filter(|other| !waiting.contains(other)).collect();
-        self.turns.number += 1;
-        self.turns.limited = false;
-        if self.turns.unseen.is_empty() {
-            return self.entry(stop, info);
-        }
-        for other in &self.turns.unseen {
+        let others: Vec<pid_t> = others.map(|(other, _)| *other).filter(|other| !waiting.contains(other)).collect();
+        for other in &others {
             if let Some(task) = self.tasks.get_mut(other) {
                 task.interrupt(*other);
             }
         }
+        // It stops before it makes anything else, but not before its child goes on.
+        self.turns.unseen = others.into_iter().filter(|other| !procfs::makes_a_process(*other)).collect();
+        self.turns.number += 1;
+        (self.turns.limited, self.turns.since) = (true, Instant::now());
+        self.clock.remind(GLANCE, Message::Overdue(self.turns.number));
+        if self.turns.unseen.is_empty() {
+            return self.entry(stop, info);
+        }
         self.turns.first = Some(Waiting { stop, info });
-        self.limit_turn();
     }
 
     /// Whether somebody of another process may share the descriptors of `tid`.
     fn shares_descriptors_beyond(&mut self, tid: pid_t, pid: pid_t) -> bool {
-        let others: HashSet<pid_t> = self.tasks.values().map(|task| task.pid).filter(|other| *other != pid).collect();
-        self.task(tid).space.is_exposed()
-            && others.into_iter().any(|other| Shared::by(tid, other).is_none_or(|shared| shared.descriptors))
+        let space = self.task(tid).space.clone();
+        let may_share = |task: &Task| task.pid != pid && (space.is_exposed() || task.space.is_same(&space));
+        let others: HashSet<pid_t> = self.tasks.values().filter(|task| may_share(task)).map(|task| task.pid).collect();
+        others.into_iter().any(|other| Shared::by(tid, other).is_none_or(|shared| shared.descriptors))
     }
 
     /// Keeps a stop of a task that has to stand still, until it may go on.
     pub(super) fn hold(&mut self, stop: Stopped, reason: Reason) -> Option<Stopped> {
         let tid = stop.tid();
-        let pid = self.tasks.get(&tid).map(|task| task.pid);
-        if self.turns.still.is_none() || self.turns.still != pid || self.turns.alone == Some(tid) {
+        if !self.tasks.get(&tid).is_some_and(|task| self.turns.stills(tid, task.pid)) {
             return Some(stop);
         }
         self.turns.held.push((stop, reason));
@@ -253,10 +283,15 @@ impl Engine<'_> {
         self.turns.alone = None;
         self.turns.unseen.clear();
         let first = self.turns.first.take().filter(|waiting| waiting.stop.tid() != tid || self.leaving);
-        let others = std::mem::take(&mut self.turns.others);
         self.thaw();
-        for Waiting { stop, info } in first.into_iter().chain(others) {
+        if let Some(Waiting { stop, info }) = first {
             self.entry(stop, info);
+        }
+        // One at a time: the others are seen to wait.
+        for _ in 0..self.turns.others.len() {
+            if let Some(Waiting { stop, info }) = self.turns.others.pop_front() {
+                self.entry(stop, info);
+            }
         }
     }
 
@@ -275,17 +310,25 @@ impl Engine<'_> {
     /// The turn with this number has lasted too long.
     pub(super) fn overdue(&mut self, number: u64) {
         let Some(tid) = self.turns.alone.filter(|_| self.turns.number == number) else { return };
+        if self.turns.still.is_some() {
+            if self.turns.first.is_none() && procfs::sleeps(tid) {
+                // It has found what it opens, and waits for something else.
+                return self.end_turn(tid);
+            }
+            self.turns.unseen.retain(|other| !procfs::makes_a_process(*other));
+            if self.turns.first.is_some() && self.turns.unseen.is_empty() {
+                self.clock.remind(GLANCE, Message::Overdue(number));
+                return self.proceed();
+            }
+            if self.turns.since.elapsed() < PATIENCE {
+                return self.clock.remind(GLANCE, Message::Overdue(number));
+            }
+        }
         let waiting = match self.turns.first.take() {
             Some(first) => {
                 // It has not begun, so the others go on.
                 self.turns.unseen.clear();
                 vec![first]
-            }
-            // It has found what it opens, and waits for something else.
-            None if self.turns.still.is_some() && procfs::sleeps(tid) => return self.thaw(),
-            None if self.turns.still.is_some() => {
-                self.turns.limited = false;
-                return self.limit_turn();
             }
             // It runs. When it is over, whoever comes then goes on.
             None => Vec::from(std::mem::take(&mut self.turns.others)),
@@ -296,6 +339,11 @@ impl Engine<'_> {
             waiting.len()
         );
         self.turns.limited = false;
+        if self.turns.still.is_some() && self.turns.first.is_none() {
+            // Those who stand still go on standing as long as it runs.
+            (self.turns.limited, self.turns.since) = (true, Instant::now());
+            self.clock.remind(GLANCE, Message::Overdue(number));
+        }
         for Waiting { stop, .. } in waiting {
             self.refuse(stop, libc::EBUSY);
         }

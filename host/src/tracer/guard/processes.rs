@@ -37,8 +37,9 @@ pub(super) enum Aim {
     Pidfd,
     /// A handle can stand for a process (pidfs, Linux 6.14).
     Handle,
-    /// An option of a socket that gives out descriptors of processes.
-    SocketOption(u32),
+    /// What gives out descriptors of processes: an `int` argument, its bits and
+    /// their value, all of them; the errno of kernels that do not know it.
+    GivesOut(&'static [(u8, u32, u32)], Errno),
     /// Who gets the signals of a descriptor, by these commands.
     Owner { by_value: &'static [u32], by_pointer: &'static [u32] },
 }
@@ -61,6 +62,9 @@ const PR_SCHED_CORE: u32 = 62;
 /// asm-generic/socket.h, Linux 6.5.
 const SO_PASSPIDFD: u32 = 76;
 const SO_PEERPIDFD: u32 = 77;
+const SOL_SOCKET: u32 = libc::SOL_SOCKET as u32;
+/// linux/fanotify.h, Linux 5.15.
+const FAN_REPORT_PIDFD: u32 = 0x80;
 /// linux/fcntl.h, Linux 6.17.
 const FD_PIDFS_ROOT: c_int = -10002;
 /// `CAP_DAC_READ_SEARCH`
@@ -79,8 +83,10 @@ pub(super) static CALLS: &[(&str, Aim)] = &[
     ("pidfd_send_signal", Aim::PidfdSignal),
     ("pidfd_open", task(&[0], When::Always)),
     // Sockets of ours have a peer, too.
-    ("getsockopt", Aim::SocketOption(SO_PEERPIDFD)),
-    ("setsockopt", Aim::SocketOption(SO_PASSPIDFD)),
+    ("getsockopt", Aim::GivesOut(&[(1, u32::MAX, SOL_SOCKET), (2, u32::MAX, SO_PEERPIDFD)], Errno::ENOPROTOOPT)),
+    ("setsockopt", Aim::GivesOut(&[(1, u32::MAX, SOL_SOCKET), (2, u32::MAX, SO_PASSPIDFD)], Errno::ENOPROTOOPT)),
+    // Files of ours are watched, too.
+    ("fanotify_init", Aim::GivesOut(&[(0, FAN_REPORT_PIDFD, FAN_REPORT_PIDFD)], Errno::EINVAL)),
     ("open_by_handle_at", Aim::Handle),
     ("pidfd_getfd", Aim::Pidfd),
     ("process_madvise", Aim::Pidfd),
@@ -124,6 +130,13 @@ fn given(argument: u8) -> Condition {
     condition(argument, INT, Comparison::Ne, 0)
 }
 
+fn given_out(all_of: &[(u8, u32, u32)]) -> Vec<Condition> {
+    let one = |(argument, bits, value): &(u8, u32, u32)| {
+        condition(*argument, u64::from(*bits), Comparison::Eq, u64::from(*value))
+    };
+    all_of.iter().map(one).collect()
+}
+
 fn is(argument: u8, value: u32) -> Condition {
     condition(argument, INT, Comparison::Eq, value.into())
 }
@@ -154,7 +167,7 @@ impl Aim {
         match self {
             Self::Kill | Self::PidfdSignal => stops.or(harmful(1)),
             Self::Pidfd | Self::Handle => stops = Predicate::always(),
-            Self::SocketOption(option) => stops.or(vec![is(1, libc::SOL_SOCKET as u32), is(2, option)]),
+            Self::GivesOut(all_of, _) => stops.or(given_out(all_of)),
             Self::Signal { task, signal } => stops.or([vec![given(task)], harmful(signal)].concat()),
             Self::ThreadSignal { process, signal } => {
                 stops.or([vec![is(process, own.pid as u32)], harmful(signal)].concat());
@@ -209,10 +222,9 @@ impl Aim {
                 let may = event.process().capabilities & CAP_DAC_READ_SEARCH != 0;
                 refuse_if(!may || number(0) == FD_PIDFS_ROOT || is_on_pidfs(event.tid, number(0)))
             }
-            // As before Linux 6.5.
-            Self::SocketOption(option) => {
-                let asked = number(1) == libc::SOL_SOCKET && number(2) as u32 == option;
-                if asked { Verdict::Refuse(Errno::ENOPROTOOPT) } else { Verdict::Pass }
+            Self::GivesOut(all_of, errno) => {
+                let asked = given_out(all_of).iter().all(|condition| condition.holds(&call.registers));
+                if asked { Verdict::Refuse(errno) } else { Verdict::Pass }
             }
             Self::PidfdSignal if !alone && number(0) >= 0 => signal_by_number(own, event, call),
             // Of a leader that is gone nobody can tell which group it had.
