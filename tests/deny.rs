@@ -209,3 +209,65 @@ fn monitor_mode_only_tells() {
     outcome.says("ok");
     assert_eq!(outcome.alerts[0]["action"], "would-deny", "{outcome:#?}");
 }
+
+/// Tries every way to an address, and to a family of sockets.
+const WAYS: &str = r#"
+import errno, socket, sys
+there, name = ("127.0.0.1", int(sys.argv[1])), "\0" + sys.argv[2]
+FASTOPEN, AF_ALG = 0x20000000, 38
+def tcp():
+    return socket.socket()
+def unix(kind):
+    return socket.socket(socket.AF_UNIX, kind)
+ways = {
+    "connect": lambda: tcp().connect(there),
+    "sendto": lambda: tcp().sendto(b"x", FASTOPEN, there),
+    "sendmsg": lambda: tcp().sendmsg([b"x"], [], FASTOPEN, there),
+    "datagram": lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", there),
+    "abstract": lambda: unix(socket.SOCK_STREAM).connect(name),
+    "abstract sendto": lambda: unix(socket.SOCK_DGRAM).sendto(b"x", name + "-datagram"),
+    "alg": lambda: socket.socket(AF_ALG, socket.SOCK_SEQPACKET),
+}
+for way, call in ways.items():
+    try:
+        call()
+        print(way, "ok")
+    except OSError as error:
+        print(way, errno.errorcode[error.errno])
+"#;
+
+#[test]
+fn by_every_way_to_an_address() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let name = format!("tracegate-test-{}", std::process::id());
+    let of = |name: &str| SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
+    let (_stream, _datagrams) = (
+        UnixListener::bind_addr(&of(&name)).unwrap(),
+        UnixDatagram::bind_addr(&of(&format!("{name}-datagram"))).unwrap(),
+    );
+    let (number, plugin) = (port.to_string(), support::test_plugin("no-connect"));
+    let command = ["python3", "-c", WAYS, &number, &name];
+    let alone = support::Outcome::of(&support::run_limited(std::process::Command::new(command[0]).args(&command[1..])));
+    // Not every kernel has AF_ALG.
+    let expected = "connect ok\nsendto ok\nsendmsg ok\ndatagram ok\nabstract ok\nabstract sendto ok\nalg ";
+    assert!(alone.stdout.starts_with(expected), "{alone:#?}");
+    for (name, denied) in [
+        (name.clone(), vec!["connect", "sendto", "sendmsg", "datagram", "abstract", "alg"]),
+        (format!("{name}-datagram"), vec!["abstract sendto"]),
+    ] {
+        let settings =
+            json!({"port": if denied.len() > 1 { port } else { 1 }, "unix_abstract": name, "families": [38]});
+        let outcome = host()
+            .plugin(plugin.to_str().unwrap())
+            .option("--settings", format!("no-connect={settings}"))
+            .run(&command);
+        for line in outcome.stdout.lines() {
+            let (way, said) = line.rsplit_once(' ').unwrap();
+            assert_eq!(said == "EPERM", denied.contains(&way) || way == "alg", "{line}: {outcome:#?}");
+        }
+        assert_eq!(outcome.stdout.lines().count(), 7, "{outcome:#?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::servers::{ACCESS_KEY, SECRET_KEY, Store};
+use crate::servers::{ACCESS_KEY, Answer, SECRET_KEY, Store, Web};
 use crate::support::{Outcome, run_limited};
 use crate::{Workshop, check_failure, run};
 
@@ -36,4 +36,41 @@ fn a_store_and_its_failures() {
     fails(&store, "s3://plugins/other.wasm", SECRET_KEY, "cannot fetch");
     store.again();
     assert_eq!(good(&store), "");
+}
+
+/// Whatever a store does, the plugin of the last time runs, and the operator
+/// is told; without one, nothing runs.
+#[test]
+fn a_store_that_misbehaves() {
+    let (workshop, web) = (Workshop::new(), Web::start());
+    let content = std::fs::read(workshop.at("plugin.wasm")).unwrap();
+    let signature = std::fs::read(workshop.at("plugin.wasm.minisig")).unwrap();
+    let answer = |answer: Answer| web.answer("/plugins/plugin.wasm", answer);
+    let host = |secret: &str| {
+        let endpoint = ["--s3-endpoint".to_owned(), format!("http://{}", web.address)];
+        let mut host =
+            workshop.host(&run("s3://plugins/plugin.wasm", &[&workshop.key("mini")[..], &endpoint].concat()));
+        host.envs([("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", secret), ("AWS_REGION", "us-east-1")]);
+        host
+    };
+    let cases = [
+        (Answer::Status("500 Internal Server Error"), "500 Internal Server Error"),
+        (Answer::Half(content.clone()), "cannot fetch"),
+        (Answer::Silence, "cannot fetch"),
+    ];
+    for (wrong, said) in &cases {
+        answer(wrong.clone());
+        check_failure(&Outcome::of(&run_limited(host(SECRET_KEY).args(["--", "true"]))), said);
+    }
+    answer(Answer::Content(content));
+    web.answer("/plugins/plugin.wasm.minisig", Answer::Content(signature));
+    assert_eq!(workshop.runs(&mut host(SECRET_KEY)), "");
+    for (wrong, said) in cases {
+        answer(wrong);
+        let stderr = workshop.runs(&mut host(SECRET_KEY));
+        assert!(stderr.contains(said) && stderr.contains("the one of the last time is run"), "{stderr}");
+    }
+    // Other bytes are no failure of the store: nobody has signed them.
+    answer(Answer::Content(b"\0asm rubbish".to_vec()));
+    check_failure(&Outcome::of(&run_limited(host(SECRET_KEY).args(["--", "true"]))), "is not signed by a trusted key");
 }

@@ -21,6 +21,15 @@ fn signed_and_pinned() {
     let pin = |digest: &str| ["--pin".to_owned(), format!("p={digest}")];
     let named = format!("p={url}");
     workshop.runs(&mut workshop.host(&run(&named, &pin(digest["sha256"].as_str().unwrap()))));
+    // By the name that it gives itself, too.
+    let pin_by_own_name = ["--pin".to_owned(), format!("process-monitor={}", digest["sha256"].as_str().unwrap())];
+    workshop.runs(&mut workshop.host(&run(&url, &pin_by_own_name)));
+    // All that is wrong is told at once.
+    let two =
+        [&run(&web.url("/absent.wasm"), &workshop.key("mini"))[..], &["--plugin".into(), web.url("/missing.wasm")]]
+            .concat();
+    workshop.fails(&two, "/absent.wasm: the server answered 404");
+    workshop.fails(&two, "/missing.wasm: the server answered 404");
     workshop.fails(&run(&named, &pin(&"0".repeat(64))), "is not the pinned plugin");
 }
 

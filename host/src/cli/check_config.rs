@@ -83,7 +83,8 @@ fn told(config: &Config, plugins: &[Plugin]) -> String {
         };
         plugins.iter().map(line).collect()
     };
-    format!("nothing is wrong; plugins:\n  {}", lines.join("\n  "))
+    let looked = if plugins.is_empty() { " with the manifest; --load looks at plugins and settings, too" } else { "" };
+    format!("nothing is wrong{looked}; plugins:\n  {}", lines.join("\n  "))
 }
 
 fn loaded(plugin: &Plugin) -> serde_json::Value {

@@ -27,8 +27,8 @@ use crate::trust::{Digest, Keys};
 /// Which plugins run, and how.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PluginOptions {
-    /// Manifest of plugins and everything else: a file, s3:// or https://. The
-    /// other options add to it and win over it
+    /// Manifest of plugins and everything else: a file, s3:// or https://.
+    /// Options other than --plugin and --profile add to it and win over it
     #[arg(long, value_name = "REF", conflicts_with_all = ["plugins", "profile"])]
     config: Option<PluginRef>,
 
@@ -122,8 +122,9 @@ pub(super) struct PluginOptions {
 /// Whom to trust.
 #[derive(Args, Clone, Debug)]
 pub(super) struct KeyOptions {
-    /// Public key that may sign remote plugins and a remote manifest:
-    /// minisign's, or the PEM of an ECDSA P-256 key
+    /// Public key, by a name of yours, that may sign remote plugins and a
+    /// remote manifest: minisign's, or the PEM of an ECDSA P-256 key. Files are
+    /// asked for signatures only by `keys` of a manifest
     #[arg(long, value_name = "NAME=KEY|NAME=@FILE", value_parser = pair)]
     key: Vec<(String, String)>,
 }
@@ -138,7 +139,12 @@ impl KeyOptions {
 
     fn add_to(&self, keys: &mut Keys) -> anyhow::Result<()> {
         for (name, text) in per_name(&self.key, text_or_file).context("--key")? {
-            keys.add(&name, &text).with_context(|| format!("--key {name}"))?;
+            let hint = if std::path::Path::new(&text).exists() {
+                format!(" (a file is --key {name}=@{text})")
+            } else {
+                String::new()
+            };
+            keys.add(&name, &text).with_context(|| format!("--key {name}{hint}"))?;
         }
         Ok(())
     }
@@ -169,7 +175,7 @@ impl FromStr for NamedRef {
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("expected NAME=VALUE, with the plugin's name".into()),
+        _ => Err("expected NAME=VALUE".into()),
     }
 }
 

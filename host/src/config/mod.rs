@@ -163,14 +163,23 @@ impl Source<'_> {
         let json = self.text.trim_start().starts_with('{');
         let value = if json { self.json() } else { self.toml() }?;
         let mut issues = schema::issues(&json_schema(), &value).unwrap_or_else(|error| vec![Issue::at("", error)]);
-        if issues.is_empty() {
-            match serde_json::from_value::<Manifest>(value) {
-                Ok(manifest) => match Config::of(manifest, self.directory, known) {
-                    Ok(config) => return Ok(config),
-                    Err(found) => issues = found,
-                },
-                Err(error) => issues.push(Issue::at("", error.to_string())),
-            }
+        // What does not fit the schema may still be read, and then all else is looked at, too.
+        match serde_json::from_value::<Manifest>(value) {
+            Ok(manifest) => match Config::of(manifest, self.directory, known) {
+                Ok(config) if issues.is_empty() => return Ok(config),
+                Ok(_) => {}
+                Err(found) => issues.extend(
+                    found
+                        .into_iter()
+                        .filter(|found| {
+                            let known = |issue: &Issue| issue.pointer == found.pointer;
+                            !issues.iter().any(known)
+                        })
+                        .collect::<Vec<_>>(),
+                ),
+            },
+            Err(error) if issues.is_empty() => issues.push(Issue::at("", error.to_string())),
+            Err(_) => {}
         }
         let place =
             |issue: Issue| Placed { line: if json { None } else { place::line(self.text, &issue.pointer) }, issue };

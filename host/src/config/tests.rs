@@ -198,3 +198,13 @@ fn options_vouch_for_plugins_of_a_manifest() {
     known.unsigned = Unsigned::Allow;
     read(&known).unwrap();
 }
+
+/// What does not fit the schema hides nothing else that is wrong.
+#[test]
+fn mistakes_of_form_and_of_meaning_together() {
+    let text = "format = 1\n[[plugins]]\nsource = \"builtin:sensitive-file\"\ndeadline-ms = 0\nkeys = [\"nokey\"]";
+    let error = read(text).unwrap_err().to_string();
+    for part in ["deadline-ms", "there is no builtin plugin", "has a key \"nokey\""] {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+}

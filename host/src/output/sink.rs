@@ -176,7 +176,10 @@ impl Inner {
         let alert = Alert {
             rule: "alerts-dropped".into(),
             severity: Severity::Medium,
-            message: format!("{} alerts were dropped: more than a reader can take", self.dropped),
+            message: format!(
+                "{} alerts were dropped: more than their plugins' rates, or than a reader can take",
+                self.dropped
+            ),
             fields: Vec::new(),
         };
         if self.queue.as_ref().is_some_and(|queue| queue.try_send(alert::own_line(&alert)).is_ok()) {

@@ -79,5 +79,5 @@ impl fmt::Display for Capability {
 
 /// Capabilities in one line.
 pub fn listed(capabilities: &BTreeSet<Capability>) -> String {
-    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

@@ -70,9 +70,9 @@ pub enum LoadError {
     State { plugin: String, source: std::io::Error },
     #[error(
         "plugin {plugin} asks for {asked}, which is not granted to it: if it should have that, \
-         grant it with `grants` in the manifest or --grant NAME=…"
+         grant it with `grants` in the manifest or --grant {name}={asked}"
     )]
-    NotGranted { plugin: String, asked: String },
+    NotGranted { plugin: String, name: String, asked: String },
     #[error("plugin {plugin}: {source}")]
     Subscription { plugin: String, source: SubscriptionError },
 }
@@ -210,7 +210,7 @@ impl Opened {
         let plugin = || self.origin.clone();
         let denied: BTreeSet<_> = self.asks.difference(&wanted.grants).copied().collect();
         if !denied.is_empty() {
-            return Err(LoadError::NotGranted { plugin: plugin(), asked: super::listed(&denied) });
+            return Err(LoadError::NotGranted { plugin: plugin(), name: wanted.name, asked: super::listed(&denied) });
         }
         check_settings(&self.description, &wanted.settings, &self.origin)?;
         if let Some(ledgers) = wanted.ledgers {

@@ -272,7 +272,7 @@ pub(super) fn is_plain(network: &Network, host: &str) -> bool {
 }
 
 /// An error with those of its causes that say something new.
-pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes
         .map(ToString::to_string)

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use builtin::{BUILTINS, Builtin};
+pub(crate) use fetch::told;
 pub use fetch::{FetchError, Fetched, Fetcher, Tag, Wants};
 pub use oci::Pushed;
 pub use path::{read_regular, read_text};
@@ -26,7 +27,7 @@ pub const MAX_BYTES: usize = 64 << 20;
 
 /// What is said of a remote plugin with neither a pin nor a key.
 pub const UNVOUCHED: &str = "nobody vouches for it: pin its sha256, trust a key that has signed it, \
-                             or allow unsigned plugins (`unsigned`)";
+                             or allow unsigned plugins (`unsigned`, --unsigned allow)";
 
 /// Names a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::config::{Config, PluginConfig};
 use crate::source::{PluginRef, read_text};
@@ -30,6 +30,13 @@ pub fn expand(config: &mut Config) -> anyhow::Result<()> {
                     plugin.name.is_none() && plugin.pin.is_none() && plugin.settings == "{}",
                     "{what} stands for several plugins: name each of them to give it a name, a pin or settings here"
                 );
+                if let Some(lost) = lost_settings(&path)? {
+                    bail!(
+                        "{} are settings of no plugin: there is no {}",
+                        lost.display(),
+                        lost.with_extension("wasm").display()
+                    );
+                }
                 config.read_from.push(path);
                 for member in members {
                     let settings = member.with_extension("json");
@@ -49,12 +56,22 @@ pub fn expand(config: &mut Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Settings that nobody would get.
+fn lost_settings(directory: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(named(directory, "json")?.into_iter().find(|path| !path.with_extension("wasm").exists()))
+}
+
 fn members(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    named(directory, "wasm")
+}
+
+/// Files with this extension whose name does not begin with a dot, by name.
+fn named(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in directory.read_dir()? {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|end| end == "wasm") {
+        if !hidden && path.extension().is_some_and(|end| end == extension) {
             found.push(path);
         }
     }
@@ -98,6 +115,9 @@ mod tests {
         let mut named = config(directory.path());
         named.plugins[0].name = Some("mine".into());
         assert!(refused(&mut named).contains("stands for several plugins"));
+        std::fs::write(directory.path().join("b.json"), "{}").unwrap();
+        assert!(refused(&mut config(directory.path())).contains("b.json are settings of no plugin"));
+        std::fs::remove_file(directory.path().join("b.json")).unwrap();
         std::fs::create_dir(directory.path().join("a.json")).unwrap();
         assert!(refused(&mut config(directory.path())).contains("a.json"));
     }

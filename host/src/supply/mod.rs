@@ -57,6 +57,9 @@ pub enum SupplyError {
         /// What is wrong.
         objection: String,
     },
+    /// Several plugins, each with what is wrong.
+    #[error("{} plugins cannot be used:{}", .0.len(), .0.iter().fold(String::new(), |text, error| text + "\n  " + &error.to_string()))]
+    Several(Vec<SupplyError>),
     /// Two of one name.
     #[error("two plugins are called {0}: give one another name, as in --plugin other=REF or `name`")]
     SameName(String),
@@ -68,6 +71,17 @@ pub enum SupplyError {
         /// Those that there are.
         plugins: Vec<String>,
     },
+}
+
+impl SupplyError {
+    /// Nothing is wrong but that sources do not answer.
+    fn is_away(&self) -> bool {
+        match self {
+            Self::Fetch(_) => true,
+            Self::Several(errors) => errors.iter().all(Self::is_away),
+            _ => false,
+        }
+    }
 }
 
 /// Makes sets.
@@ -120,20 +134,38 @@ impl Supplier {
         Ok(set)
     }
 
+    /// All, or what is wrong with each that is not.
+    fn all<T>(results: impl Iterator<Item = Result<T, SupplyError>>) -> Result<Vec<T>, SupplyError> {
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for result in results {
+            match result {
+                Ok(one) => all.push(one),
+                Err(error) => errors.push(error),
+            }
+        }
+        match (errors.pop(), errors.is_empty()) {
+            (None, _) => Ok(all),
+            (Some(only), true) => Err(only),
+            (Some(last), false) => {
+                errors.push(last);
+                Err(SupplyError::Several(errors))
+            }
+        }
+    }
+
     /// The bytes of all plugins. With `stored` those of the last time will do
     /// where a source has nothing to give.
-    fn obtain_all(&self, config: &Config, stored: bool) -> Result<Vec<Obtained>, FetchError> {
-        config.plugins.iter().map(|wanted| self.obtain(wanted, wants(config, wanted), stored)).collect()
+    fn obtain_all(&self, config: &Config, stored: bool) -> Result<Vec<Obtained>, SupplyError> {
+        Self::all(config.plugins.iter().map(|wanted| Ok(self.obtain(wanted, wants(config, wanted), stored)?)))
     }
 
     fn assemble(&self, config: &Config, obtained: Vec<Obtained>) -> Result<Set, SupplyError> {
-        let mut plugins: Vec<Plugin> = Vec::new();
-        for (wanted, obtained) in config.plugins.iter().zip(&obtained) {
-            let plugin = self.make(config, wanted, obtained)?;
-            if plugins.iter().any(|other| other.name() == plugin.name()) {
+        let pairs = config.plugins.iter().zip(&obtained);
+        let plugins = Self::all(pairs.map(|(wanted, obtained)| self.make(config, wanted, obtained)))?;
+        for (index, plugin) in plugins.iter().enumerate() {
+            if plugins[..index].iter().any(|other| other.name() == plugin.name()) {
                 return Err(SupplyError::SameName(plugin.name().to_owned()));
             }
-            plugins.push(plugin);
         }
         let names: BTreeSet<&str> = plugins.iter().map(Plugin::name).collect();
         if let Some(name) = config.overrides.unused(&names) {
@@ -180,7 +212,14 @@ impl Supplier {
     fn make(&self, config: &Config, wanted: &PluginConfig, obtained: &Obtained) -> Result<Plugin, SupplyError> {
         // Pins by name count before anything is compiled, if the name is the
         // operator's; a plugin's own name is known only then.
-        let named = wanted.name.as_deref().and_then(|name| config.overrides.pins.get(name));
+        // Until then any of the pins will do.
+        let pins = &config.overrides.pins;
+        let named = if let Some(name) = &wanted.name {
+            pins.get(name)
+        } else {
+            let digest = Digest::of(&obtained.candidate.bytes);
+            pins.values().find(|pin| **pin == digest)
+        };
         let demand = Demand {
             pin: named.copied().or(wanted.pin),
             keys: &config.keys,

@@ -15,6 +15,7 @@ use super::{Set, Supplier, SupplyError};
 use crate::config::Config;
 use crate::event::{Alert, Severity};
 use crate::plugin::Successor;
+use crate::source::told;
 use crate::trust::Digest;
 
 /// Pause between two looks at files.
@@ -153,8 +154,8 @@ impl Reloader {
     fn failed(&mut self, error: &anyhow::Error) {
         self.failures = self.failures.saturating_add(1);
         // A source that is away is no bad set.
-        let away = error.downcast_ref::<SupplyError>().is_some_and(|error| matches!(error, SupplyError::Fetch(_)));
-        let message = format!("the plugins that run go on: {error:#}");
+        let away = error.downcast_ref::<SupplyError>().is_some_and(SupplyError::is_away);
+        let message = format!("the plugins that run go on: {}", told(error.as_ref()));
         self.successor.sight().not_reloaded(&message);
         if self.told.as_ref() == Some(&message) {
             return;
