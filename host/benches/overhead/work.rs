@@ -79,6 +79,8 @@ fn milliseconds(setup: &Setup, way: &str, command: &[&str]) -> anyhow::Result<f6
     if way == "strace" {
         whole.args(["-f", "--seccomp-bpf", "-e", "trace=openat", "-o", "/dev/null"]);
     }
+    // cargo sets it, and each program would look through it for its libraries.
+    whole.env_remove("LD_LIBRARY_PATH");
     let since = Instant::now();
     output_of(whole.args(command))?;
     Ok(since.elapsed().as_secs_f64() * 1e3)
