@@ -40,7 +40,7 @@ use super::stop::{Moment, Reason, Report, Stopped, Stops};
 use super::task::{Task, Tasks};
 use super::{Handler, Signals, Stopping, Waker, filter, procfs, scan, signals, sys};
 use crate::decode::{Arch, Memory as _};
-use crate::event::{Event, ExitStatus, Kind, Process, ProcessEvent, ProcessEvents};
+use crate::event::{Event, ExitStatus, Kind, ProcessEvent, ProcessEvents};
 
 /// How the program ended.
 pub type Ended = ExitStatus;
@@ -169,9 +169,8 @@ pub fn attach(
     Ok(())
 }
 
-/// The flags of the call with which a task has just made another. Where they
-/// are in memory nobody has changed them: the child has yet to run, and a
-/// caller that is not alone has them where only we can write.
+/// The flags of the call with which a task has just made another, if they are
+/// in a register.
 fn clone_flags(stop: &Stopped) -> Option<u64> {
     let call = stop.registers().ok()?.call();
     let arch = Arch::from_audit(call.audit, call.nr as u32)?;
@@ -179,13 +178,19 @@ fn clone_flags(stop: &Stopped) -> Option<u64> {
         "fork" => Some(0),
         "vfork" => Some((libc::CLONE_VM | libc::CLONE_VFORK) as u64),
         "clone" => Some(call.args[0]),
-        "clone3" => {
-            let mut flags = [0; 8];
-            let read = TraceeMemory(stop.tid()).read(call.args[0], &mut flags);
-            (read == flags.len()).then(|| u64::from_le_bytes(flags))
-        }
         _ => None,
     }
+}
+
+/// The flags where they are in memory. Nobody has changed them: the child has
+/// yet to run, and a caller that is not alone has them where only we can write.
+fn clone3_flags(stop: &Stopped) -> Option<u64> {
+    let call = stop.registers().ok()?.call();
+    let arch = Arch::from_audit(call.audit, call.nr as u32)?;
+    let mut flags = [0; 8];
+    let read = arch.spec(call.nr as u32).name == "clone3"
+        && TraceeMemory(stop.tid()).read(call.args[0], &mut flags) == flags.len();
+    read.then(|| u64::from_le_bytes(flags))
 }
 
 /// How a task is traced, without what the configuration adds.
@@ -325,7 +330,7 @@ impl<'h> Engine<'h> {
         task.filtered = true;
         task.space = Space::fresh();
         if self.processes.execs {
-            task.exe = procfs::process(std::process::id() as pid_t).exe;
+            task.exe = procfs::Program::of(std::process::id() as pid_t).exe;
         }
         self.tasks.insert(pid, task);
         self.guarded(pid);
@@ -487,11 +492,14 @@ impl<'h> Engine<'h> {
         let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return self.go_on(stop, 0) };
         let child = message as pid_t;
         let pid = self.task(tid).pid;
-        let thread = procfs::is_thread_of(child, pid);
+        let flags = clone_flags(&stop);
+        let has = |flags: u64, flag: c_int| flags & flag as u64 != 0;
+        let thread = flags.map_or_else(|| procfs::is_thread_of(child, pid), |flags| has(flags, libc::CLONE_THREAD));
         let shared = (!thread).then(|| {
-            let told = Shared::by(tid, child).or_else(|| clone_flags(&stop).map(Shared::of_flags));
-            told.unwrap_or(Shared::UNKNOWN)
+            let told = flags.map(Shared::of_flags).or_else(|| Shared::by(tid, child));
+            told.or_else(|| clone3_flags(&stop).map(Shared::of_flags)).unwrap_or(Shared::UNKNOWN)
         });
+        let same_tree = self.moving == 0 && flags.is_some_and(|flags| !has(flags, libc::CLONE_NEWNS));
         let parent = self.task(tid);
         let space = match shared {
             None | Some(Shared { memory: true, .. }) => parent.space.clone(),
@@ -508,6 +516,7 @@ impl<'h> Engine<'h> {
         parent.shares_file_system |= shares_file_system;
         let (filtered, needs_tracer) = (parent.filtered, parent.needs_tracer);
         let (permits, exe) = (parent.permits, parent.exe.clone());
+        let our_root = same_tree && parent.has_our_root();
         let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
         // It may be on its way already, if it came before its parent told.
         let task = self.tasks.entry(child).or_insert_with(|| {
@@ -518,6 +527,9 @@ impl<'h> Engine<'h> {
         (task.needs_tracer, task.permits) = (needs_tracer, permits);
         task.pid = if thread { pid } else { child };
         (task.space, task.shares_file_system, task.exe) = (space, shares_file_system, exe);
+        if our_root {
+            task.note_our_root();
+        }
         if !thread {
             self.guarded(child);
         }
@@ -550,18 +562,13 @@ impl<'h> Engine<'h> {
         let previous_exe = std::mem::take(&mut task.exe);
         self.deliver(tid);
         if self.processes.execs {
-            let exe = self.now_running(tid).exe.clone();
-            self.task(tid).exe = exe;
+            let task = self.task(tid);
+            task.exe = task.now_running(tid).exe;
         }
         if let Some(judged) = judged {
             self.verify_program(&stop, &judged);
         }
         self.tell(stop, ProcessEvent::Executed { previous_exe });
-    }
-
-    /// What a task that has just executed a program is now; remembered.
-    fn now_running(&mut self, tid: pid_t) -> Arc<Process> {
-        self.task(tid).oracle(tid, true).process()
     }
 
     fn exiting(&mut self, stop: Stopped) {

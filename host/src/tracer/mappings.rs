@@ -1,15 +1,19 @@
 //! The mappings of a task, as `/proc/TID/maps` lists them
 //! (`proc_pid_maps(5)`).
 //!
-//! The list is read in pieces, from the lowest address up. Threads that
-//! share the address space can change it meanwhile: what is said of a mapping
-//! holds only while nobody who could change it runs.
+//! The list is read in pieces, from the lowest address up; since Linux 6.11
+//! one mapping can be asked for. Threads that share the address space can
+//! change it meanwhile: what is said of a mapping holds only while nobody who
+//! could change it runs.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::os::fd::AsFd;
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use libc::pid_t;
+
+use super::sys;
 
 /// Longest list that is read to its end.
 const LONGEST: u64 = 1 << 20;
@@ -48,6 +52,61 @@ pub(super) fn mappings(tid: pid_t, piece: Piece) -> io::Result<impl Iterator<Ite
     let list = File::open(format!("/proc/{tid}/maps"))?.take(LONGEST);
     let lines = BufReader::with_capacity(piece as usize, list).split(b'\n');
     Ok(lines.map(|line| Mapping::parse(&line?).ok_or_else(|| io::ErrorKind::InvalidData.into())))
+}
+
+/// The mappings of the address space that a task had when this was opened.
+/// After an execve(2) it has another: open it anew.
+#[derive(Debug)]
+pub(super) struct Maps(File);
+
+/// What is mapped at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mapped {
+    /// First address after it.
+    pub(super) end: u64,
+    pub(super) shared: bool,
+    /// The file; none without one, or if it was not asked for.
+    pub(super) file: Option<BString>,
+}
+
+impl Maps {
+    pub(super) fn open(tid: pid_t) -> io::Result<Self> {
+        File::open(format!("/proc/{tid}/maps")).map(Self)
+    }
+
+    /// What is mapped at `address`, `named` with its file; none if that is
+    /// nothing.
+    pub(super) fn at(&self, address: u64, named: bool) -> io::Result<Option<Mapped>> {
+        let mut name = [0; 512];
+        let room = if named { &mut name[..] } else { &mut [] };
+        match sys::query_mapping(self.0.as_fd(), address, room) {
+            Ok((end, shared, length)) => {
+                let file = name[..length].strip_suffix(b"\0").filter(|name| name.starts_with(b"/")).map(BString::from);
+                Ok(Some(Mapped { end, shared, file }))
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            // An older kernel, or a longer name.
+            Err(_) => self.listed(address),
+        }
+    }
+
+    fn listed(&self, address: u64) -> io::Result<Option<Mapped>> {
+        (&self.0).rewind()?;
+        for line in BufReader::with_capacity(Piece::Many as usize, (&self.0).take(LONGEST)).split(b'\n') {
+            let line = line?;
+            let mapping = Mapping::parse(&line).ok_or(io::ErrorKind::InvalidData)?;
+            if mapping.end > address {
+                let name = line.splitn_str(6, " ").nth(5).unwrap_or_default().trim_ascii_start();
+                let file = name.starts_with(b"/").then(|| name.into());
+                return Ok((mapping.start <= address).then_some(Mapped {
+                    end: mapping.end,
+                    shared: mapping.shared,
+                    file,
+                }));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Mapping {
@@ -100,6 +159,24 @@ mod tests {
         {
             assert_eq!(Mapping::parse(line), None, "{}", line.as_bstr());
         }
+    }
+
+    /// The kernel's answer about one, and what the list says of it.
+    #[test]
+    fn one_of_this_process() {
+        let maps = Maps::open(std::process::id() as pid_t).unwrap();
+        let (local, code) = (0u8, Maps::open as *const ());
+        let exe = std::env::current_exe().unwrap();
+        for (address, file) in [((&raw const local).addr(), None), (code.addr(), exe.to_str().map(BString::from))] {
+            let mut listed = maps.listed(address as u64).unwrap().expect("it is mapped");
+            assert!(!listed.shared);
+            assert_eq!(listed.file, file);
+            assert_eq!(maps.at(address as u64, true).unwrap(), Some(listed.clone()));
+            listed.file = None;
+            assert!(maps.at(address as u64, false).unwrap().is_some_and(|mapped| mapped.end == listed.end));
+        }
+        assert_eq!((maps.at(8, true).unwrap(), maps.listed(8).unwrap()), (None, None));
+        assert_eq!((maps.at(u64::MAX - 8, true).unwrap(), maps.listed(u64::MAX - 8).unwrap()), (None, None));
     }
 
     #[test]

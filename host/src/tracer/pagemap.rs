@@ -18,13 +18,15 @@
 //! ptrace(2), `/proc/PID/mem`, and requests of its own that the kernel still
 //! works on (`io_uring`, `io_submit(2)`).
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use bstr::BString;
 use libc::pid_t;
 
-use super::mappings::{Piece, mappings};
+use super::mappings::Maps;
 use super::region::page_size;
 use super::sys;
 
@@ -47,6 +49,8 @@ const EXCLUSIVE: u64 = 1 << 56;
 #[derive(Debug)]
 pub(super) struct Pagemap {
     words: File,
+    /// None if it cannot be opened.
+    maps: OnceCell<Option<Maps>>,
     tid: pid_t,
 }
 
@@ -76,7 +80,16 @@ impl Pagemap {
     /// Of the address space of task `tid`, which the caller must be allowed to
     /// trace.
     pub(super) fn open(tid: pid_t) -> io::Result<Self> {
-        Ok(Self { words: File::open(format!("/proc/{tid}/pagemap"))?, tid })
+        Ok(Self { words: File::open(format!("/proc/{tid}/pagemap"))?, maps: OnceCell::new(), tid })
+    }
+
+    fn maps(&self) -> Option<&Maps> {
+        self.maps.get_or_init(|| Maps::open(self.tid).ok()).as_ref()
+    }
+
+    /// The file that is mapped at `address`.
+    pub(super) fn file_at(&self, address: u64) -> Option<BString> {
+        self.maps()?.at(address, true).ok()??.file
     }
 
     /// Sees to it that all pages of the `length` bytes at `address` are the
@@ -91,7 +104,7 @@ impl Pagemap {
         if pages == Pages::Exclusive {
             return Settled::Already;
         }
-        if pages == Pages::Other && !is_mapped_privately(self.tid, address, last) {
+        if pages == Pages::Other && !self.is_mapped_privately(address, last) {
             return Settled::Shared;
         }
         for page in (first_page..=last_page).take(MOST) {
@@ -108,6 +121,21 @@ impl Pagemap {
             Pages::Exclusive => Settled::Copied,
             _ => Settled::Shared,
         }
+    }
+
+    /// Whether everything from `first` to `last` is mapped privately.
+    fn is_mapped_privately(&self, first: u64, last: u64) -> bool {
+        let Some(maps) = self.maps() else { return false };
+        let mut next = first;
+        // Each mapping has a page, at least.
+        for _ in 0..MOST {
+            match maps.at(next, false) {
+                Ok(Some(mapped)) if !mapped.shared && mapped.end > last => return true,
+                Ok(Some(mapped)) if !mapped.shared => next = mapped.end,
+                _ => return false,
+            }
+        }
+        false
     }
 
     /// One read, whatever their number.
@@ -130,27 +158,6 @@ impl Pagemap {
         }
         answer
     }
-}
-
-/// Whether everything from `first` to `last` is mapped privately in task
-/// `tid`.
-fn is_mapped_privately(tid: pid_t, first: u64, last: u64) -> bool {
-    let Ok(mappings) = mappings(tid, Piece::Many) else { return false };
-    let mut next = first;
-    for mapping in mappings {
-        let Ok(mapping) = mapping else { return false };
-        if mapping.end <= next {
-            continue;
-        }
-        if mapping.start > next || mapping.shared {
-            return false;
-        }
-        if mapping.end > last {
-            return true;
-        }
-        next = mapping.end;
-    }
-    false
 }
 
 #[cfg(test)]

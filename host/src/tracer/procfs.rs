@@ -18,10 +18,14 @@ const MAX_CMDLINE: u64 = 128 * 1024;
 /// Arguments that are kept.
 const MAX_ARGV: usize = 1024;
 
+/// A file that the kernel gives out at one go, unlike a list of mappings: there
+/// is more of it only if the room was filled.
 fn read(tid: pid_t, entry: &str, limit: u64) -> Vec<u8> {
-    // Most are shorter, and then two reads are enough.
-    let mut content = Vec::with_capacity(4096);
-    if let Ok(file) = fs::File::open(format!("/proc/{tid}/{entry}")) {
+    let Ok(mut file) = fs::File::open(format!("/proc/{tid}/{entry}")) else { return Vec::new() };
+    let mut content = vec![0; 4096];
+    let got = file.read(&mut content).unwrap_or(0);
+    content.truncate(got);
+    if got == 4096 {
         // What was read before an error is kept, as for a process that ends.
         let _ = file.take(limit).read_to_end(&mut content);
     }
@@ -32,16 +36,9 @@ fn link(tid: pid_t, entry: &str) -> BString {
     resolve::read_link(libc::AT_FDCWD, &proc_path(tid, entry)).unwrap_or_default()
 }
 
-/// The file that is mapped in task `tid` where `address` is.
-pub(super) fn file_at(tid: pid_t, address: u64) -> Option<BString> {
-    let maps = read(tid, "maps", 1 << 20);
-    let line = maps.lines().find(|line| range(line).is_some_and(|range| range.contains(&address)))?;
-    line.find_byte(b'/').map(|start| line[start..].into())
-}
-
 /// The addresses of a task's vDSO (vdso(7)).
 pub(super) fn vdso(tid: pid_t) -> Option<Range<u64>> {
-    range(read(tid, "maps", 8 << 20).lines().rfind(|line| line.ends_with(b" [vdso]"))?)
+    range(fs::read(format!("/proc/{tid}/maps")).ok()?.lines().rfind(|line| line.ends_with(b" [vdso]"))?)
 }
 
 /// The addresses of a line of `/proc/TID/maps`.
@@ -51,8 +48,31 @@ fn range(line: &[u8]) -> Option<Range<u64>> {
     Some(number(start)?..number(end)?)
 }
 
+/// What a process runs.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub(super) exe: BString,
+    pub(super) argv: Vec<BString>,
+}
+
+impl Program {
+    pub(super) fn of(tid: pid_t) -> Self {
+        let mut argv: Vec<BString> =
+            read(tid, "cmdline", MAX_CMDLINE).split(|byte| *byte == 0).map(BString::from).collect();
+        // Every argument ends in a NUL, so that the last piece is empty.
+        argv.pop();
+        argv.truncate(MAX_ARGV);
+        Self { exe: link(tid, "exe"), argv }
+    }
+}
+
 /// The process that thread `tid` belongs to, with that thread's credentials.
 pub(super) fn process(tid: pid_t) -> Process {
+    process_of(tid, Program::of(tid))
+}
+
+/// The same, if it is known what it runs.
+pub(super) fn process_of(tid: pid_t, program: Program) -> Process {
     let status = read(tid, "status", 64 * 1024);
     let field = |key: &str| {
         status
@@ -69,19 +89,14 @@ pub(super) fn process(tid: pid_t) -> Process {
         }
         ids
     };
-    let mut argv: Vec<BString> =
-        read(tid, "cmdline", MAX_CMDLINE).split(|byte| *byte == 0).map(BString::from).collect();
-    // Every argument ends in a NUL, so that the last piece is empty.
-    argv.pop();
-    argv.truncate(MAX_ARGV);
     let stat = read(tid, "stat", 4096);
     Process {
         pid: number("Tgid:").unwrap_or(tid),
         parent: number("PPid:").unwrap_or(0),
         start_time: start_time(&stat),
-        exe: link(tid, "exe"),
+        exe: program.exe,
         comm: command(&stat).into(),
-        argv,
+        argv: program.argv,
         cwd: link(tid, "cwd"),
         uids: four("Uid:"),
         gids: four("Gid:"),

@@ -232,6 +232,47 @@ pub(super) fn poke_all(tid: pid_t, address: u64, bytes: &[u8]) -> bool {
     })
 }
 
+/// Asks an open `/proc/TID/maps` for the mapping at an address
+/// (`PROCMAP_QUERY`, Linux 6.11): its end, whether it is shared, and how many
+/// bytes of its name, with NUL, were written to `name`.
+pub(super) fn query_mapping(maps: BorrowedFd<'_>, address: u64, name: &mut [u8]) -> io::Result<(u64, bool, usize)> {
+    /// `struct procmap_query` (linux/fs.h).
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        size: u64,
+        query_flags: u64,
+        query_addr: u64,
+        vma_start: u64,
+        vma_end: u64,
+        vma_flags: u64,
+        vma_page_size: u64,
+        vma_offset: u64,
+        inode: u64,
+        dev_major: u32,
+        dev_minor: u32,
+        vma_name_size: u32,
+        build_id_size: u32,
+        vma_name_addr: u64,
+        build_id_addr: u64,
+    }
+    /// `_IOWR('f', 17, struct procmap_query)`
+    const PROCMAP_QUERY: u64 = 3 << 30 | (size_of::<Query>() as u64) << 16 | (b'f' as u64) << 8 | 0x11;
+    /// `PROCMAP_QUERY_VMA_SHARED`
+    const SHARED: u64 = 8;
+    let mut query = Query {
+        size: size_of::<Query>() as u64,
+        query_addr: address,
+        vma_name_size: name.len() as u32,
+        vma_name_addr: if name.is_empty() { 0 } else { name.as_mut_ptr().addr() as u64 },
+        ..Query::default()
+    };
+    // SAFETY: the kernel writes to the structure, which has the size that it
+    // is told of, and to `name` no more than its length.
+    check(unsafe { libc::ioctl(maps.as_raw_fd(), PROCMAP_QUERY as _, &raw mut query) }.into())?;
+    Ok((query.vma_end, query.vma_flags & SHARED != 0, (query.vma_name_size as usize).min(name.len())))
+}
+
 /// kcmp(2) of two tasks: whether they share the resource `kind`.
 pub(super) fn kcmp(one: pid_t, other: pid_t, kind: c_int) -> io::Result<bool> {
     // SAFETY: a system call on numbers.

@@ -16,7 +16,7 @@ use super::descriptors::Kept;
 use super::errand::Errand;
 use super::filters::Permits;
 use super::pagemap::{Pagemap, Settled};
-use super::procfs;
+use super::procfs::{self, Program};
 use super::protected::Protected;
 use super::resolve::{self, Base, Crossed, Ids, Place, Root};
 use super::space::Space;
@@ -123,6 +123,9 @@ impl Pending {
 struct View {
     root: OnceLock<Root>,
     cwd: OnceLock<Kept>,
+    /// Kept from the time of its execution, when it was compared with what was
+    /// allowed.
+    program: OnceLock<Program>,
     process: OnceLock<Arc<Process>>,
     attached: Attached,
 }
@@ -180,23 +183,48 @@ impl Task {
     /// Sees to it that what was read from its memory is its alone; `keep` what
     /// was opened for it.
     pub(super) fn settle(&mut self, tid: pid_t, ranges: &[(u64, u64)], keep: bool) -> Settled {
-        let Some(pagemap) = self.pagemap.take().or_else(|| Pagemap::open(tid).ok()) else { return Settled::Shared };
-        let settled = ranges.iter().map(|(address, length)| pagemap.settle(*address, *length));
-        let settled = settled.max().unwrap_or(Settled::Already);
-        if keep {
-            self.pagemap = Some(pagemap);
-        }
-        settled
+        let settle = |pagemap: &Pagemap| ranges.iter().map(|(start, length)| pagemap.settle(*start, *length)).max();
+        self.with_pagemap(tid, keep, settle).map_or(Settled::Shared, |settled| settled.unwrap_or(Settled::Already))
     }
 
-    /// It has executed a program: its memory is new.
+    /// The file that is mapped where `address` is; `keep` what was opened for
+    /// it.
+    pub(super) fn file_at(&mut self, tid: pid_t, address: u64, keep: bool) -> Option<BString> {
+        self.with_pagemap(tid, keep, |pagemap| pagemap.file_at(address))?
+    }
+
+    fn with_pagemap<T>(&mut self, tid: pid_t, keep: bool, ask: impl FnOnce(&Pagemap) -> T) -> Option<T> {
+        let pagemap = self.pagemap.take().or_else(|| Pagemap::open(tid).ok())?;
+        let answer = ask(&pagemap);
+        self.pagemap = keep.then_some(pagemap);
+        Some(answer)
+    }
+
+    /// It is known to have our root.
+    pub(super) fn has_our_root(&self) -> bool {
+        matches!(self.view.root.get(), Some(Root::Ours))
+    }
+
+    /// From now on it is.
+    pub(super) fn note_our_root(&self) {
+        let _known = self.view.root.set(Root::Ours);
+    }
+
+    /// It has executed a program: its memory is new, and where it stands is
+    /// not.
     pub(super) fn renew(&mut self) {
-        self.forget();
+        let view = Arc::try_unwrap(std::mem::take(&mut self.view)).unwrap_or_default();
+        self.view = Arc::new(View { program: OnceLock::new(), process: OnceLock::new(), ..view });
         (self.pagemap, self.found_at) = (None, None);
         self.space = Space::fresh();
         if self.shares_file_system {
             self.space.expose();
         }
+    }
+
+    /// What it runs now, having just executed it; remembered.
+    pub(super) fn now_running(&self, tid: pid_t) -> Program {
+        self.view.program.get_or_init(|| Program::of(tid)).clone()
     }
 
     /// Somebody who answers questions about this task while it is stopped.
@@ -223,7 +251,9 @@ impl TaskOracle {
 
 impl Oracle for TaskOracle {
     fn process(&self) -> Arc<Process> {
-        self.view().process.get_or_init(|| Arc::new(procfs::process(self.ids.tid))).clone()
+        let view = self.view();
+        let program = || view.program.get().cloned().unwrap_or_else(|| Program::of(self.ids.tid));
+        view.process.get_or_init(|| Arc::new(procfs::process_of(self.ids.tid, program()))).clone()
     }
 
     fn path(&self, call: &Call, index: usize) -> Option<ResolvedPath> {

@@ -1,6 +1,7 @@
 //! Bounded reads of a tracee's memory: bytes, text, vectors of strings.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use bstr::{BString, ByteSlice};
 
@@ -23,17 +24,38 @@ pub(super) struct Reader<'a> {
     arch: Arch,
     /// Structures with pointers in them have the 32-bit layout.
     pub(super) compat: bool,
+    pages: RefCell<Pages>,
 }
 
-/// Part of a page that was read before: strings of one vector lie together.
-struct Window {
-    start: u64,
-    data: Vec<u8>,
+/// Pages that were read before, the last one first: strings of one vector lie
+/// together, on a page or two.
+#[derive(Default)]
+struct Pages(VecDeque<(u64, Vec<u8>)>);
+
+impl Pages {
+    /// As many as are kept.
+    const MOST: usize = 8;
+
+    /// What is at `address` and behind it on its page; empty if nothing can be
+    /// read there.
+    fn at(&mut self, reader: &Reader<'_>, address: u64) -> &[u8] {
+        let offset = (reader.untagged(address) % PAGE) as usize;
+        let start = address - offset as u64;
+        let known = self.0.iter().position(|(page, _)| *page == start).unwrap_or_else(|| {
+            let mut data = vec![0; PAGE as usize];
+            let got = reader.read(start, &mut data);
+            data.truncate(got);
+            self.0.truncate(Self::MOST - 1);
+            self.0.push_front((start, data));
+            0
+        });
+        self.0[known].1.get(offset..).unwrap_or_default()
+    }
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(arch: Arch, nr: u32, memory: &'a dyn Memory) -> Self {
-        Self { memory, arch, compat: arch.has_compat_layout(nr) }
+        Self { memory, arch, compat: arch.has_compat_layout(nr), pages: RefCell::default() }
     }
 
     /// The address that a pointer leads to. `AArch64` ignores the top byte
@@ -110,7 +132,7 @@ impl<'a> Reader<'a> {
     /// whole: execve(2) fails for it.
     pub(super) fn strings(&self, address: u64) -> Outcome {
         let width = self.width();
-        let window = RefCell::new(Window { start: 0, data: Vec::new() });
+        let mut pages = self.pages.borrow_mut();
         let mut pointers = Pointers { reader: self, next: Some(address), batch: Vec::new(), at: 0 };
         let mut items = Vec::new();
         let mut budget = STRINGS_BYTES_MAX;
@@ -122,7 +144,7 @@ impl<'a> Reader<'a> {
             if items.len() == STRINGS_MAX || budget == 0 {
                 return Ok(Value::Strings { items, truncated: true });
             }
-            let (item, whole) = self.string(pointer, budget, &mut window.borrow_mut())?;
+            let (item, whole) = self.string(pointer, budget, &mut pages)?;
             budget = budget.saturating_sub(item.len() + 1);
             items.push(item);
             if !whole {
@@ -132,25 +154,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A string of at most `limit` bytes, and whether that is all of it.
-    fn string(&self, address: u64, limit: usize, window: &mut Window) -> Outcome<(BString, bool)> {
+    fn string(&self, address: u64, limit: usize, pages: &mut Pages) -> Outcome<(BString, bool)> {
         let mut text = Vec::new();
         let mut next = address;
         loop {
-            let known =
-                next.checked_sub(window.start).and_then(|offset| window.data.get(usize::try_from(offset).ok()?..));
-            let piece = match known {
-                Some(piece) if !piece.is_empty() => piece,
-                _ => {
-                    window.start = next;
-                    window.data.resize(to_page_end(self.untagged(next)), 0);
-                    let got = self.read(next, &mut window.data);
-                    window.data.truncate(got);
-                    if got == 0 {
-                        return Err(Defect::Fault);
-                    }
-                    &window.data
-                }
-            };
+            let piece = pages.at(self, next);
+            if piece.is_empty() {
+                return Err(Defect::Fault);
+            }
             if let Some(end) = piece.find_byte(0) {
                 text.extend_from_slice(&piece[..end]);
             } else {

@@ -130,7 +130,7 @@ impl Engine<'_> {
     /// number of those that were not ours before.
     pub(super) fn seize(&mut self, pid: pid_t) -> Result<usize, Skipped> {
         attachable(pid)?;
-        let exe = if self.processes.execs { procfs::process(pid).exe } else { BString::default() };
+        let exe = if self.processes.execs { procfs::Program::of(pid).exe } else { BString::default() };
         let sibling = self.tasks.values().find(|other| other.pid == pid);
         let mut model = Task::new(pid);
         model.space = sibling.map_or_else(Space::unknown, |sibling| sibling.space.clone());

@@ -14,9 +14,10 @@ use libc::pid_t;
 
 use super::Engine;
 use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Value};
+use crate::tracer::procfs::Program;
 use crate::tracer::stop::Stopped;
+use crate::tracer::sys;
 use crate::tracer::traits::Traits;
-use crate::tracer::{procfs, sys};
 
 impl Engine<'_> {
     /// Compares the program that a task has just begun with the call that was
@@ -25,8 +26,7 @@ impl Engine<'_> {
         let tid = stop.tid();
         let Some(call) = judged.call() else { return };
         let Some(index) = Traits::of(call.arch, call.nr).executes() else { return };
-        let now = self.now_running(tid);
-        let (exe, argv) = (&now.exe, &now.argv);
+        let Program { exe, argv } = &self.task(tid).now_running(tid);
         let another = judged.path(index).is_none_or(|path| path.path != *exe);
         // An interpreter has the script's name among its arguments.
         let same_argv = match call.arguments.get(index + 1).map(|argument| &argument.value) {
@@ -34,7 +34,9 @@ impl Engine<'_> {
             _ => true,
         };
         // The first instruction is the ELF interpreter's, if there is one.
-        let first = stop.registers().ok().and_then(|registers| procfs::file_at(tid, registers.instruction()));
+        let keep = self.keeps_pagemaps();
+        let first =
+            stop.registers().ok().and_then(|registers| self.task(tid).file_at(tid, registers.instruction(), keep));
         let loader = first.filter(|loader| loader != exe && !is_usual(loader));
         let again = (another || !same_argv).then(|| exe.clone());
         for program in again.into_iter().chain(loader) {

@@ -70,12 +70,17 @@ impl Engine<'_> {
     /// be changed by others. Of a call that executes a program only its name
     /// counts: the rest is verified afterwards.
     pub(super) fn settle(&mut self, tid: pid_t, snapshot: &Snapshot<'_>, program: Option<u64>) -> Settled {
-        let keep = self.tasks.len() <= MOST_KEPT;
+        let keep = self.keeps_pagemaps();
         let mut ranges = snapshot.ranges();
         if let Some(name) = program {
             ranges.retain(|(address, _)| *address == name);
         }
         self.task(tid).settle(tid, &ranges, keep)
+    }
+
+    /// Whether tasks are few enough for each to have its pagemap kept open.
+    pub(super) fn keeps_pagemaps(&self) -> bool {
+        self.tasks.len() <= MOST_KEPT
     }
 
     /// Keeps what an allowed call reads from change, if that can be.
