@@ -150,6 +150,20 @@ fn limits_are_the_operators() {
     assert!(outcome.alerts[0]["message"].as_str().unwrap().contains("within 300 ms"), "{outcome:#?}");
     let outcome = open_under("eat-memory", &[("--memory", "8"), ("--deadline", "10000")]);
     assert!(outcome.alerts[0]["message"].as_str().unwrap().contains("its 8 MiB"), "{outcome:#?}");
+    // What is said of one wins over what is said of all.
+    let outcome = open_under("loop", &[("--deadline", "misbehaving=300"), ("--deadline", "60000")]);
+    assert!(outcome.alerts[0]["message"].as_str().unwrap().contains("within 300 ms"), "{outcome:#?}");
+    for (value, said) in [
+        ("misbehaving=0", "0 is not a number from 1 to 60000"),
+        ("misbehaving=", "is not a number"),
+        ("=5", "expected [NAME=]NUMBER"),
+        ("other=5", "names plugin \"other\""),
+    ] {
+        let outcome = open_under("loop", &[("--deadline", value)]);
+        assert!(outcome.stderr.contains(said), "{value}: {outcome:#?}");
+    }
+    let outcome = open_under("loop", &[("--deadline", "7"), ("--deadline", "8")]);
+    assert!(outcome.stderr.contains("--deadline: given twice for all plugins"), "{outcome:#?}");
 }
 
 #[test]

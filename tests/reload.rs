@@ -11,7 +11,7 @@ mod servers;
 mod support;
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -58,8 +58,12 @@ impl Run {
         }
         let config = manifest(directory.path());
         write(&at("manifest.toml"), &config);
-        let mut host = Command::new(HOST);
-        host.args(["run", "--config"]).arg(at("manifest.toml")).arg("--alerts").arg(at("alerts"));
+        // Nothing is forbidden to root as long as it has these.
+        let mut host = Command::new("setpriv");
+        if nix::unistd::geteuid().is_root() {
+            host.arg("--bounding-set=-dac_override,-dac_read_search");
+        }
+        host.arg(HOST).args(["run", "--config"]).arg(at("manifest.toml")).arg("--alerts").arg(at("alerts"));
         host.args(["--", "python3", "-c", LOOP]).args([at("a"), at("b"), at("end")]);
         // What the machine's owner has set is no part of a test.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AWS_")) {
@@ -229,6 +233,14 @@ fn new_files() {
     std::fs::write(&target, &whole).unwrap();
     let replaced = || run.alerts().iter().filter(|alert| alert["rule"] == "plugins-replaced").count();
     within(Duration::from_secs(20), "the whole plugin runs", || (replaced() == 3).then_some(()));
+    // One that may not be read, until it may.
+    let permit = |mode| std::fs::set_permissions(&target, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::copy(&monitor, run.at("new")).unwrap();
+    std::fs::rename(run.at("new"), &target).unwrap();
+    permit(0o000);
+    run.waits_for("plugins-not-replaced", "Permission denied");
+    permit(0o644);
+    within(Duration::from_secs(20), "the permitted plugin runs", || (replaced() == 4).then_some(()));
     assert_eq!(run.end(), [""; 0]);
 }
 

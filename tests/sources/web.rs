@@ -1,5 +1,7 @@
 //! Web servers.
 
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
 use crate::servers::{Answer, Web};
 use crate::support::{Outcome, run_limited, test_plugin};
 use crate::{Workshop, check_failure, plugin, run};
@@ -31,6 +33,36 @@ fn signed_and_pinned() {
     workshop.fails(&two, "/absent.wasm: the server answered 404");
     workshop.fails(&two, "/missing.wasm: the server answered 404");
     workshop.fails(&run(&named, &pin(&"0".repeat(64))), "is not the pinned plugin");
+}
+
+/// What a manifest says of one plugin's keys and versions, as options.
+#[test]
+fn signers_and_versions() {
+    let (workshop, web) = (Workshop::new(), Web::start());
+    web.answer("/plugin.wasm", Answer::Content(std::fs::read(plugin()).unwrap()));
+    web.answer("/plugin.wasm.minisig", Answer::Content(std::fs::read(workshop.at("plugin.wasm.minisig")).unwrap()));
+    let url = web.url("/plugin.wasm");
+    let words = |words: &[&str]| -> Vec<String> { words.iter().copied().map(String::from).collect() };
+    let keys = [workshop.key("stranger"), workshop.key("mini")].concat();
+    let with = |reference: &str, more: &[&str]| run(reference, &[&keys[..], &words(more)].concat());
+    let named = format!("p={url}");
+    workshop.runs(&mut workshop.host(&with(&named, &["--signed-by", "p=mini"])));
+    workshop.runs(&mut workshop.host(&with(&named, &["--signed-by", "p=stranger,mini"])));
+    workshop.fails(&with(&named, &["--signed-by", "p=stranger"]), "key stranger");
+    workshop.fails(&with(&named, &["--signed-by", "p=nobody"]), "there is no --key nobody");
+    workshop.fails(&with(&url, &["--signed-by", "p=mini"]), "no plugin is named p; give --plugin p=REF");
+    // A newer one was run before.
+    let state = workshop.path("state");
+    std::fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+    let versions = workshop.at("state/versions.json");
+    std::fs::write(&versions, r#"{"process-monitor": "99.0.0"}"#).unwrap();
+    let state = ["--state", &state];
+    workshop.fails(&with(&named, &state), "versions.json must be a file of the user's own, with mode 0600");
+    std::fs::set_permissions(versions, std::fs::Permissions::from_mode(0o600)).unwrap();
+    workshop.fails(&with(&named, &state), "is older than 99.0.0, which was run before");
+    workshop.fails(&with(&named, &state), "--allow-rollback p");
+    workshop.runs(&mut workshop.host(&with(&named, &[&state[..], &["--allow-rollback", "p"]].concat())));
+    workshop.fails(&with(&named, &[&state[..], &["--allow-rollback", "q"]].concat()), "names plugin \"q\"");
 }
 
 /// What a server does must not reach the program: the last good plugin runs,

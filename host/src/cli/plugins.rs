@@ -14,11 +14,11 @@ use clap::Args;
 
 use super::network::NetworkOptions;
 use super::test_plugin::{self, Judge, TestPlugin};
-use crate::config::{self, Config, PluginConfig, Profile, Unsigned};
+use crate::config::{self, Config, PluginConfig, Profile, Running, Unsigned};
 use crate::decode::Arch;
 use crate::event::{Answer, Event};
 use crate::output::Destination;
-use crate::plugin::{self, Cache, Capability, Ledgers, Metering, Mode, OnError, Plugin, Runtime, Successor, Wanted};
+use crate::plugin::{self, Cache, Capability, Ledgers, Metering, Plugin, Runtime, Successor, Wanted};
 use crate::sight::{self, Sight};
 use crate::source::{self, PluginRef, RefError};
 use crate::supply::{self, Origin, Supplier};
@@ -75,6 +75,15 @@ pub(super) struct PluginOptions {
     #[command(flatten)]
     keys: KeyOptions,
 
+    /// Names of those keys that may have signed a plugin; any, if not given.
+    /// The plugin's name is that of --plugin NAME=REF or of the manifest
+    #[arg(long, value_name = "NAME=KEYNAME,…", value_parser = pair)]
+    signed_by: Vec<(String, String)>,
+
+    /// Accept a version of a signed plugin below the highest that was ever run
+    #[arg(long, value_name = "NAME")]
+    allow_rollback: Vec<String>,
+
     #[command(flatten)]
     network: NetworkOptions,
 
@@ -82,21 +91,23 @@ pub(super) struct PluginOptions {
     #[arg(long, value_enum, value_name = "refuse|allow")]
     unsigned: Option<Unsigned>,
 
-    /// Longest time for one judgement, in milliseconds; 10 if not given
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    deadline: Option<u32>,
+    /// Longest time for one judgement, in milliseconds, of all plugins or of
+    /// one; 10 if not given
+    #[arg(long, value_name = "[NAME=]MS", value_parser = limit::<60_000>)]
+    deadline: Vec<Limit>,
 
-    /// Most memory for each plugin, in MiB; 64 if not given
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    memory: Option<u32>,
+    /// Most memory for each plugin, or for one, in MiB; 64 if not given
+    #[arg(long, value_name = "[NAME=]MIB", value_parser = limit::<4096>)]
+    memory: Vec<Limit>,
 
-    /// Most alerts of each plugin in one second; 5000 if not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    alert_rate: Option<u32>,
+    /// Most alerts of each plugin, or of one, in one second; 5000 if not given
+    #[arg(long, value_name = "[NAME=]N", value_parser = limit::<1_000_000>)]
+    alert_rate: Vec<Limit>,
 
-    /// Most lines of each plugin in the log in one second; 100 if not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    log_rate: Option<u32>,
+    /// Most lines of each plugin, or of one, in the log in one second; 100 if
+    /// not given
+    #[arg(long, value_name = "[NAME=]N", value_parser = limit::<1_000_000>)]
+    log_rate: Vec<Limit>,
 
     /// Look for new plugins and a new manifest, and replace them without
     /// losing an event: remote ones every so many seconds, files when they
@@ -179,6 +190,26 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A limit of all plugins, or of one.
+#[derive(Clone, Debug)]
+struct Limit {
+    name: Option<String>,
+    value: u32,
+}
+
+/// `[NAME=]NUMBER`, from 1 to `MOST`.
+fn limit<const MOST: u32>(text: &str) -> Result<Limit, String> {
+    let (name, number) = match text.rsplit_once('=') {
+        Some((name, number)) if !name.is_empty() => (Some(name.to_owned()), number),
+        Some(_) => return Err("expected [NAME=]NUMBER".into()),
+        None => (None, text),
+    };
+    match number.parse() {
+        Ok(value) if (1..=MOST).contains(&value) => Ok(Limit { name, value }),
+        _ => Err(format!("{number} is not a number from 1 to {MOST}")),
+    }
+}
+
 /// A text, or the content of the file after `@`.
 pub(super) fn text_or_file(text: &str) -> anyhow::Result<String> {
     match text.strip_prefix('@') {
@@ -196,7 +227,23 @@ impl PluginOptions {
             self.apply(&mut config)?;
         }
         supply::expand(&mut config)?;
+        self.restrict_signers(&mut config)?;
         Ok(config)
+    }
+
+    /// Which keys count for which plugin must be known before it is fetched, so
+    /// that what it calls itself comes too late.
+    fn restrict_signers(&self, config: &mut Config) -> anyhow::Result<()> {
+        for (name, keys) in per_name(&self.signed_by, |text| Ok(names(text))).context("--signed-by")? {
+            if let Some(unknown) = keys.iter().find(|key| !config.keys.iter().any(|(known, _)| known == *key)) {
+                bail!("--signed-by: for {name}: there is no --key {unknown}=…, nor one in the manifest");
+            }
+            let plugin = config.plugins.iter_mut().find(|plugin| plugin.name.as_ref() == Some(&name));
+            let plugin =
+                plugin.with_context(|| format!("--signed-by: no plugin is named {name}; give --plugin {name}=REF"))?;
+            plugin.keys = Some(keys);
+        }
+        Ok(())
     }
 
     /// What these options say alone.
@@ -210,22 +257,21 @@ impl PluginOptions {
     }
 
     fn apply(&self, config: &mut Config) -> anyhow::Result<()> {
+        let (all, mut running) = self.running()?;
         for plugin in &mut config.plugins {
-            if let Some(ms) = self.deadline {
-                plugin.limits.deadline = Duration::from_millis(ms.into());
-            }
-            if let Some(mib) = self.memory {
-                plugin.limits.memory = (mib as usize) << 20;
-            }
-            plugin.limits.alert_rate = self.alert_rate.unwrap_or(plugin.limits.alert_rate);
-            plugin.limits.log_rate = self.log_rate.unwrap_or(plugin.limits.log_rate);
+            plugin.limits = all.limits(plugin.limits);
         }
         let overrides = &mut config.overrides;
         overrides.settings = per_name(&self.settings, text_or_file).context("--settings")?;
         config.read_from.extend(self.settings.iter().filter_map(|(_, text)| text.strip_prefix('@').map(PathBuf::from)));
-        overrides.modes = per_name(&self.mode, choice::<Mode>).context("--mode: give enforce or monitor")?;
-        overrides.on_errors =
-            per_name(&self.on_error, choice::<OnError>).context("--on-error: give allow, deny or quarantine")?;
+        for (name, mode) in per_name(&self.mode, choice).context("--mode: give enforce or monitor")? {
+            running.entry(name).or_default().mode = Some(mode);
+        }
+        for (name, policy) in per_name(&self.on_error, choice).context("--on-error: give allow, deny or quarantine")? {
+            running.entry(name).or_default().on_error = Some(policy);
+        }
+        overrides.running = running;
+        overrides.rollbacks = self.allow_rollback.iter().cloned().collect();
         overrides.grants = per_name(&self.grant, grants).context("--grant")?;
         overrides.pins = per_name(&self.pin, |text| Ok(text.parse::<Digest>()?)).context("--pin")?;
         self.keys.add_to(&mut config.keys)?;
@@ -236,6 +282,27 @@ impl PluginOptions {
         config.metrics = self.metrics.or(config.metrics);
         config.state = self.state.clone().or(config.state.take());
         Ok(())
+    }
+
+    /// Limits of all plugins, and of those that are named.
+    fn running(&self) -> anyhow::Result<(Running, BTreeMap<String, Running>)> {
+        type Field = fn(&mut Running) -> &mut Option<u32>;
+        let (mut all, mut named) = (Running::default(), BTreeMap::<String, Running>::new());
+        let options: [(&str, &[Limit], Field); 4] = [
+            ("--deadline", &self.deadline, |running| &mut running.deadline_ms),
+            ("--memory", &self.memory, |running| &mut running.memory_mib),
+            ("--alert-rate", &self.alert_rate, |running| &mut running.alert_rate),
+            ("--log-rate", &self.log_rate, |running| &mut running.log_rate),
+        ];
+        for (option, limits, field) in options {
+            for Limit { name, value } in limits {
+                let running = name.as_ref().map_or(&mut all, |name| named.entry(name.clone()).or_default());
+                if field(running).replace(*value).is_some() {
+                    bail!("{option}: given twice for {}", name.as_deref().unwrap_or("all plugins"));
+                }
+            }
+        }
+        Ok((all, named))
     }
 
     /// The manifest's file, if it is one.
@@ -313,12 +380,17 @@ fn choice<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     serde_json::from_value(text.into()).with_context(|| format!("{text:?} is none of them"))
 }
 
+/// Names with commas between them.
+fn names(text: &str) -> BTreeSet<String> {
+    text.split(',').map(str::to_owned).collect()
+}
+
 fn grants(text: &str) -> anyhow::Result<BTreeSet<Capability>> {
     match text {
         "none" => Ok(BTreeSet::new()),
-        _ => text
-            .split(',')
-            .map(choice)
+        _ => names(text)
+            .iter()
+            .map(|name| choice(name))
             .collect::<anyhow::Result<_>>()
             .context("give state, descriptors, memory, or none"),
     }

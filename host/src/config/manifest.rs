@@ -111,9 +111,8 @@ impl Running {
         }
     }
 
-    /// The limits that it comes to.
-    pub(super) fn limits(&self) -> Limits {
-        let otherwise = Limits::default();
+    /// The limits that it comes to, and what it leaves open.
+    pub fn limits(&self, otherwise: Limits) -> Limits {
         Limits {
             deadline: self.deadline_ms.map_or(otherwise.deadline, |ms| Duration::from_millis(ms.into())),
             memory: self.memory_mib.map_or(otherwise.memory, |mib| (mib as usize) << 20),

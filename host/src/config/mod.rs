@@ -313,7 +313,7 @@ fn profile(profile: Profile, defaults: &Running) -> Vec<PluginConfig> {
             settings: settings.to_owned(),
             mode: Some(defaults.mode.unwrap_or(builtin.mode)),
             on_error: defaults.on_error,
-            limits: defaults.limits(),
+            limits: defaults.limits(Limits::default()),
             ..PluginConfig::new(PluginRef::Builtin(builtin))
         })
     });
@@ -392,7 +392,7 @@ impl Reader<'_> {
             settings: entry.settings.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string),
             mode: running.mode,
             on_error: running.on_error,
-            limits: running.limits(),
+            limits: running.limits(Limits::default()),
         })
     }
 }

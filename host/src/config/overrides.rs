@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plugin::{Capability, Mode, OnError};
+use super::Running;
+use crate::plugin::Capability;
 use crate::trust::Digest;
 
 /// By the plugins' names.
@@ -11,21 +12,21 @@ use crate::trust::Digest;
 pub struct Overrides {
     /// JSON texts.
     pub settings: BTreeMap<String, String>,
-    /// Whether denials are carried out.
-    pub modes: BTreeMap<String, Mode>,
-    /// What becomes of calls that it fails to judge.
-    pub on_errors: BTreeMap<String, OnError>,
+    /// How it runs, as far as that is said.
+    pub running: BTreeMap<String, Running>,
     /// What it may use.
     pub grants: BTreeMap<String, BTreeSet<Capability>>,
     /// The only component that is run.
     pub pins: BTreeMap<String, Digest>,
+    /// A version below the highest that was ever run is accepted.
+    pub rollbacks: BTreeSet<String>,
 }
 
 impl Overrides {
     /// A name that none of these plugins has.
     pub fn unused<'a>(&'a self, names: &BTreeSet<&str>) -> Option<&'a str> {
-        let all = self.settings.keys().chain(self.modes.keys()).chain(self.on_errors.keys());
-        let mut all = all.chain(self.grants.keys()).chain(self.pins.keys());
+        let all = self.settings.keys().chain(self.running.keys()).chain(self.grants.keys());
+        let mut all = all.chain(self.pins.keys()).chain(&self.rollbacks);
         all.find(|name| !names.contains(name.as_str())).map(String::as_str)
     }
 }

@@ -48,7 +48,9 @@ pub enum SupplyError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// An old version.
-    #[error("plugin {name} from {reference}: {objection}. If that is meant: pin its sha256, or set `allow-rollback`")]
+    #[error(
+        "plugin {name} from {reference}: {objection}. If that is meant: pin its sha256, or give --allow-rollback {name} (`allow-rollback` of a manifest)"
+    )]
     Rollback {
         /// Which.
         name: String,
@@ -239,19 +241,21 @@ impl Supplier {
         let pinned = wanted.pin.is_some() || overrides.pins.contains_key(&name);
         if matches!(verified.grounds(), Grounds::Signed { .. })
             && !wanted.allow_rollback
+            && !overrides.rollbacks.contains(&name)
             && !pinned
             && let Some(objection) = self.versions.objection(&own_name, &opened.description().version)
         {
             return Err(SupplyError::Rollback { name, reference: wanted.reference.to_string(), objection });
         }
-        let mode = overrides.modes.get(&name).copied().or(wanted.mode).unwrap_or(Mode::Enforce);
-        let on_error = overrides.on_errors.get(&name).copied().or(wanted.on_error);
+        let running = overrides.running.get(&name).cloned().unwrap_or_default();
+        let mode = running.mode.or(wanted.mode).unwrap_or(Mode::Enforce);
+        let on_error = running.on_error.or(wanted.on_error);
         let grants = overrides.grants.get(&name).or(wanted.grants.as_ref()).cloned();
         let by_origin = if wanted.reference.is_remote() { BTreeSet::new() } else { plugin::Capability::all() };
         let plugin = opened.configure(Wanted {
             mode,
             on_error: on_error.unwrap_or(mode.default_on_error()),
-            limits: wanted.limits,
+            limits: running.limits(wanted.limits),
             settings: overrides.settings.get(&name).unwrap_or(&wanted.settings).clone(),
             grants: grants.unwrap_or(by_origin),
             ledgers: self.ledgers.clone().filter(|_| !self.running.contains(&name)),

@@ -25,6 +25,13 @@ impl Versions {
         let directory = state.map(|path| PrivateDir::at(path.to_owned())).transpose()?;
         let known = directory.as_ref().and_then(|directory| directory.read(FILE, MAX_BYTES));
         let seen = match known.map(|bytes| serde_json::from_slice(&bytes)) {
+            // What is there and may not be believed is not nothing.
+            None if directory.as_ref().is_some_and(|own| own.path().join(FILE).symlink_metadata().is_ok()) => {
+                return Err(std::io::Error::other(format!(
+                    "{FILE} must be a file of the user's own, with mode 0600 and at most {MAX_BYTES} bytes; \
+                     remove it to accept any version once"
+                )));
+            }
             None => BTreeMap::new(),
             Some(Ok(seen)) => seen,
             Some(Err(error)) => {
@@ -69,6 +76,8 @@ impl Versions {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -87,5 +96,9 @@ mod tests {
         assert_eq!(versions.objection("b", "0.0.1"), None);
         std::fs::write(state.join(FILE), "{").unwrap();
         assert!(Versions::of(Some(&state)).is_err(), "not taken for nothing seen");
+        std::fs::write(state.join(FILE), "{}").unwrap();
+        assert!(Versions::of(Some(&state)).is_ok());
+        std::fs::set_permissions(state.join(FILE), std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Versions::of(Some(&state)).unwrap_err().to_string().contains("mode 0600"));
     }
 }
