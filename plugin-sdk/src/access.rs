@@ -238,7 +238,7 @@ impl Rule {
             Self::Rename(_, access) => access,
             Self::OpenTree(flags) if call.number(flags) & c::OPEN_TREE_CLONE != 0 => ALIAS,
             Self::OpenTree(_) => SEARCH,
-            Self::MountSource(flags) => match call.number(flags) {
+            Self::MountSource(flags) => match mount_flags(call.number(flags)) {
                 flags if remount(flags) => Access::empty(),
                 flags if flags & (c::MS_BIND | c::MS_MOVE) != 0 => ALIAS,
                 // A block device, or a directory that a stacked file system
@@ -248,12 +248,20 @@ impl Rule {
                     _ => READ | ALIAS,
                 },
             },
-            Self::MountTarget(flags) => match call.number(flags) {
+            Self::MountTarget(flags) => match mount_flags(call.number(flags)) {
                 flags if remount(flags) => ATTRIBUTES,
                 _ => COVER,
             },
         }
     }
+}
+
+/// The flags of mount(2) as the kernel reads them: without what it takes for a
+/// magic number (`MS_MGC_VAL`), which has bits of others.
+pub(crate) fn mount_flags(flags: u64) -> u64 {
+    const MASK: u64 = 0xffff_0000;
+    const MAGIC: u64 = 0xc0ed_0000;
+    if flags & MASK == MAGIC { flags & !MASK } else { flags }
 }
 
 /// Changes options or propagation, and mounts nothing. The kernel looks at

@@ -1,5 +1,6 @@
 //! Other names, other calls: what a single try comes to.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::Failures;
@@ -70,6 +71,8 @@ const MOUNTS: &[Row] = &[
     ("bind-mount-root", "leaked", &["EACCES"], Prevented),
     ("bind-mount-by-proc", "leaked", &["EACCES"], Prevented),
     ("mount-over", "ENOENT", &["EACCES"], Prevented),
+    ("mount-over-by-magic", "ENOENT", &["EACCES"], Prevented),
+    ("overlay-by-magic", "leaked", &["EACCES"], Prevented),
     ("mount-move", "ok", &["EACCES"], Prevented),
     ("overlay", "leaked", &["EACCES"], Prevented),
     // The layers are text to the plugin: a link among them is not followed.
@@ -231,6 +234,38 @@ fn by_a_mount() {
 #[test]
 fn by_another_call() {
     all(CALLS);
+}
+
+/// The interpreter of a script is a guarded file, and has one of its own, which
+/// is handed the file open (flag `O` of `binfmt_misc`; of a user namespace's own
+/// since Linux 6.7).
+#[test]
+fn by_an_interpreter_that_is_handed_the_file() {
+    let release = nix::sys::utsname::uname().unwrap().release().to_str().unwrap().to_owned();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (6, 7) {
+        eprintln!("not tried: on Linux {release} this would change the whole machine");
+        return;
+    }
+    let place = Place::new();
+    let (program, script) = (place.at("s/handed"), place.at("h/script"));
+    std::fs::write(&program, "secret\n").unwrap();
+    std::fs::write(&script, format!("#!{program}\n")).unwrap();
+    for file in [&program, &script] {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let register = format!(
+        "mount -t binfmt_misc none {0} && echo ':handed:M::secret::{1}:O' > {0}/register && exec {script}",
+        place.at("m"),
+        attacker().display()
+    );
+    let words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &register];
+    let alone = Outcome::of(&run_limited(Command::new(words[0]).args(&words[1..])));
+    assert_eq!(alone.stdout.trim(), "leaked", "{alone:#?}");
+    let guarded = host().protect(&place.secrets()).run(&words);
+    assert_eq!(guarded.stdout, "", "{guarded:#?}");
+    assert!(guarded.alerts.iter().any(|alert| alert["action"] == "deny"), "{guarded:#?}");
 }
 
 #[test]

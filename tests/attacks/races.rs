@@ -250,6 +250,15 @@ fn places_changed_after_the_check() {
     let absent = ["absent", "absent-directory", "absent-of-another", "nameless-by-relative"];
     let absent = absent.map(|what| ["race-place", what, "ROOT", "ATTEMPTS"]);
     rows.extend(absent.iter().map(|words| (&words[..], Sides::Either, &["ENOENT"][..])));
+    // What led nowhere was judged as a text, and that must not lead anywhere.
+    let nowhere = ["no-directory", "no-directory-of-another", "other-cwd-elsewhere"];
+    let nowhere = nowhere.map(|what| ["race-place", what, "ROOT", "ATTEMPTS"]);
+    rows.extend(nowhere.iter().map(|words| (&words[..], Sides::Either, &["ENOENT", "ENOTDIR"][..])));
+    // Shared with another process, by other threads than those that show it.
+    let descriptors = ["descriptors-of-a-thread", "descriptors-of-an-orphan", "descriptors-of-the-leader"];
+    let descriptors = descriptors.map(|what| ["race-shared", what, "ROOT", "ATTEMPTS"]);
+    rows.extend(descriptors.iter().map(|words| (&words[..], Sides::Either, &[][..])));
+    rows.push((&["race-shared", "directory-by-exec", "ROOT", "ATTEMPTS"], Sides::Both, &[]));
     all(&rows, &guarding_files);
 }
 
@@ -327,6 +336,13 @@ fn alone_every_race_is_won() {
         &["race-place", "absent-of-another", "ROOT", "1000"],
         &["race-place", "nameless-by-relative", "ROOT", "1000"],
         &["race-place", "symlink-in", "ROOT", "1000"],
+        &["race-place", "no-directory", "ROOT", "1000"],
+        &["race-place", "no-directory-of-another", "ROOT", "1000"],
+        &["race-place", "other-cwd-elsewhere", "ROOT", "1000"],
+        &["race-shared", "descriptors-of-a-thread", "ROOT", "1000"],
+        &["race-shared", "descriptors-of-an-orphan", "ROOT", "1000"],
+        &["race-shared", "descriptors-of-the-leader", "ROOT", "1000"],
+        &["race-shared", "directory-by-exec", "ROOT", "1000"],
         &["race-place", "mount-from", "ROOT", "1000"],
         &["swap", "mount", "process", "open", "ROOT", "1000"],
     ];

@@ -454,7 +454,7 @@ impl<'h> Engine<'h> {
         let launched = (self.root.is_some() && !self.widened) || self.passing;
         self.tasks.entry(tid).or_insert_with(|| {
             let mut task = Task::new(procfs::thread_group(tid));
-            task.filtered = launched;
+            (task.filtered, task.shares_file_system) = (launched, true);
             task
         })
     }
@@ -512,8 +512,8 @@ impl<'h> Engine<'h> {
                 space
             }
         };
-        let shares_file_system = shared.is_some_and(|shared| shared.file_system);
-        parent.shares_file_system |= shares_file_system;
+        // A thread may share them with whomever its maker does.
+        let shares_file_system = shared.map_or(parent.shares_file_system, |shared| shared.file_system);
         let (filtered, needs_tracer) = (parent.filtered, parent.needs_tracer);
         let (permits, exe) = (parent.permits, parent.exe.clone());
         let our_root = same_tree && parent.has_our_root();
@@ -529,6 +529,10 @@ impl<'h> Engine<'h> {
         (task.space, task.shares_file_system, task.exe) = (space, shares_file_system, exe);
         if our_root {
             task.note_our_root();
+        }
+        if shared.is_some_and(|shared| shared.file_system) {
+            // Nobody knows which of the threads have the same.
+            self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.shares_file_system = true);
         }
         if !thread {
             self.guarded(child);

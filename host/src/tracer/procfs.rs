@@ -36,6 +36,17 @@ fn link(tid: pid_t, entry: &str) -> BString {
     resolve::read_link(libc::AT_FDCWD, &proc_path(tid, entry)).unwrap_or_default()
 }
 
+/// The descriptor that a program was handed at its execution (`AT_EXECFD` of
+/// getauxval(3)); `narrow` if it is a 32-bit program.
+pub(super) fn given_descriptor(tid: pid_t, narrow: bool) -> Option<i32> {
+    const AT_EXECFD: u64 = 2;
+    let width = if narrow { 4 } else { 8 };
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let vector = read(tid, "auxv", 4096);
+    let mut entries = vector.chunks_exact(2 * width).map(|entry| (word(&entry[..width]), word(&entry[width..])));
+    entries.find(|(key, _)| *key == AT_EXECFD).map(|(_, value)| value as i32)
+}
+
 /// The addresses of a task's vDSO (vdso(7)).
 pub(super) fn vdso(tid: pid_t) -> Option<Range<u64>> {
     range(fs::read(format!("/proc/{tid}/maps")).ok()?.lines().rfind(|line| line.ends_with(b" [vdso]"))?)

@@ -25,7 +25,7 @@ use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -64,6 +64,8 @@ pub(super) struct Crossed {
     others: AtomicBool,
     /// To where a magic link could come to be.
     absent: AtomicBool,
+    /// Why the first that led nowhere does; 0 if none.
+    failure: AtomicI32,
 }
 
 impl Crossed {
@@ -72,6 +74,7 @@ impl Crossed {
         self.magic.store(false, Ordering::Relaxed);
         self.others.store(false, Ordering::Relaxed);
         self.absent.store(false, Ordering::Relaxed);
+        self.failure.store(0, Ordering::Relaxed);
     }
 
     /// A magic link was crossed; perhaps one of `others`.
@@ -84,6 +87,19 @@ impl Crossed {
     pub(super) fn note_absent(&self, others: bool) {
         self.absent.store(true, Ordering::Relaxed);
         self.others.fetch_or(others, Ordering::Relaxed);
+    }
+
+    /// A name leads nowhere: the kernel fails with this errno.
+    fn note_failure(&self, errno: c_int) {
+        let _first = self.failure.compare_exchange(0, errno, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// What the kernel says of a name that leads nowhere.
+    pub(super) fn failure(&self) -> c_int {
+        match self.failure.load(Ordering::Relaxed) {
+            0 => libc::ENOENT,
+            errno => errno,
+        }
     }
 
     /// There was none where there could be one.
@@ -488,12 +504,14 @@ impl Request<'_, '_> {
     /// What a failure means: that the kernel will fail as well, or that only
     /// we cannot look.
     fn failed(&self, error: &io::Error) -> ResolvedPath {
-        let too = match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG | libc::EBADF) => true,
-            Some(libc::EACCES | libc::EPERM) => procfs::has_no_more_power(self.place.ids.tid),
+        let too = error.raw_os_error().filter(|errno| match *errno {
+            libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG | libc::EBADF => true,
+            libc::EACCES | libc::EPERM => procfs::has_no_more_power(self.place.ids.tid),
             _ => false,
-        };
-        if too { unresolved(self.as_text()) } else { unknown() }
+        });
+        let Some(errno) = too else { return unknown() };
+        self.place.crossed.note_failure(errno);
+        unresolved(self.as_text())
     }
 
     /// The name itself, if it leads through no link. Without links `..` is

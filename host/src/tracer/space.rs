@@ -62,9 +62,11 @@ impl Space {
     }
 
     /// The space of a process that was forked from this one. What is mapped
-    /// here now may not have been when it was copied.
+    /// here now may not have been when it was copied. Whoever serves page
+    /// faults here can do so there, and fill pages (`UFFD_FEATURE_EVENT_FORK`).
     pub(super) fn forked(&self) -> Self {
-        Self::make(false, self.0.served.get(), self.0.region.borrow().clone())
+        let served = self.0.served.get();
+        Self::make(served, served, self.0.region.borrow().clone())
     }
 
     /// Nobody but its one task can change what a call of it means.
@@ -187,6 +189,16 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever serves a parent's page faults can serve its child's.
+    #[test]
+    fn children_of_those_that_are_served_are_not_alone() {
+        let space = Space::fresh();
+        assert!(space.forked().is_alone());
+        space.serve();
+        let child = space.forked();
+        assert!(child.is_served() && !child.is_alone() && child.forked().is_exposed());
+    }
 
     /// A region can come into being between the copy and the word of it.
     #[test]

@@ -53,7 +53,8 @@ pub(super) struct Task {
     pub(super) was_stopped: bool,
     /// What it shares with others.
     pub(super) space: Space,
-    /// It shares its working directory with another process.
+    /// It may share its working directory with another process, or will when
+    /// the rest of its own is gone.
     pub(super) shares_file_system: bool,
     /// A call of it was judged and let go unprotected, and may not have read
     /// its names and its memory yet.
@@ -164,6 +165,7 @@ impl Task {
     pub(super) fn alike(&self) -> Self {
         let mut task = Self::new(self.pid);
         (task.filtered, task.needs_tracer, task.space) = (self.filtered, self.needs_tracer, self.space.clone());
+        task.shares_file_system = self.shares_file_system;
         task.exe.clone_from(&self.exe);
         task
     }

@@ -133,7 +133,8 @@ impl Traits {
             "shmat" => remaps(SEGMENT),
             "brk" => remaps(BREAK),
             "process_madvise" => Self { discards: true, ..Self::default() },
-            "io_setup" | "io_uring_setup" => Self { exposes: true, ..Self::default() },
+            // A ring can be another process's: it came by fork or SCM_RIGHTS.
+            "io_setup" | "io_uring_setup" | "io_uring_enter" => Self { exposes: true, ..Self::default() },
             "userfaultfd" => Self { exposes: true, stalls: Some(Stalls::WithoutFlag), ..Self::default() },
             "ioctl" => Self { stalls: Some(Stalls::WithRequest), ..Self::default() },
             "process_vm_writev" => Self { intrudes: true, ..Self::default() },

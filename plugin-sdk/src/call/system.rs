@@ -31,9 +31,9 @@ impl<'c> Mount<'c> {
         self.call.text(2)
     }
 
-    /// `MS_*`.
+    /// `MS_*`, without the magic number that old programs add (`MS_MGC_VAL`).
     pub fn flags(&self) -> u64 {
-        self.call.number(3)
+        access::mount_flags(self.call.number(3))
     }
 
     /// True if something is mounted, moved or bound, false if only options or

@@ -18,6 +18,7 @@ mod names;
 mod normal;
 mod page;
 mod race;
+mod sharing;
 mod swap;
 mod sys;
 
@@ -25,12 +26,18 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse::<u64>().unwrap();
+    let given = unsafe { libc::getauxval(libc::AT_EXECFD) };
+    if given != 0 {
+        // We are the interpreter of a file that we were handed (binfmt_misc).
+        return println!("{}", if sys::is_secret(given as i32) { "leaked" } else { "harmless" });
+    }
     match words[..] {
         ["race", mover, call, root, attempts] => race::main(mover, call, root, number(attempts), None),
         ["race", mover, call, root, attempts, port] => {
             race::main(mover, call, root, number(attempts), Some(port.parse().unwrap()));
         }
         ["race-place", what, root, attempts] => race::place(what, root, number(attempts)),
+        ["race-shared", what, root, attempts] => sharing::main(what, root, number(attempts)),
         ["swap", what, who, using, root, attempts] => swap::main(what, who, using, root, number(attempts)),
         ["starve", root, seconds] => swap::starve(root, number(seconds)),
         ["exit", code] => std::process::exit(code.parse().unwrap()),

@@ -217,6 +217,16 @@ pub fn main(what: &str, root: &str, more: &[&str]) {
             mount("tmpfs", &at("s"), "tmpfs", 0, "")?;
             open(&secret, READ)
         }),
+        // The kernel drops a magic number, and with it bits that mean other things.
+        "mount-over-by-magic" => in_namespace(|| {
+            mount("tmpfs", &at("s"), "tmpfs", libc::MS_MGC_VAL, "")?;
+            open(&secret, READ)
+        }),
+        "overlay-by-magic" => in_namespace(|| {
+            let layers = format!("lowerdir={}:{}", at("s"), at("h"));
+            mount("overlay", &at("m"), "overlay", libc::MS_MGC_VAL, &layers)?;
+            open(&at("m/file"), READ)
+        }),
         "mount-move" => in_namespace(|| {
             // A mount of our own within the guarded directory cannot be made.
             mount(&at("h"), &at("s"), "", libc::MS_BIND, "")?;

@@ -535,6 +535,41 @@ pub fn place(what: &str, root: &str, attempts: u64) {
             let file = if what == "absent-directory" { "/file" } else { "" };
             (mover, path_of(&format!("/proc/{pid}/fd/{FD}{file}")))
         }
+        // Through what is no directory now and then, so that the name leads nowhere.
+        "no-directory" | "no-directory-of-another" => {
+            use std::os::fd::IntoRawFd;
+            let fds = [nameless("nameless-pipe", root).into_raw_fd(), s];
+            dup(fds[0]);
+            let (mover, pid) = if what == "no-directory" {
+                let flip = move |stop: &std::sync::atomic::AtomicBool| {
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        fds.into_iter().for_each(dup);
+                    }
+                };
+                (Mover::Thread(memory::Flipper::start(flip)), std::process::id() as i32)
+            } else {
+                let child = crate::sys::Child::forever(move || {
+                    loop {
+                        fds.into_iter().for_each(dup);
+                    }
+                });
+                let pid = child.0;
+                (Mover::Process(child), pid)
+            };
+            (mover, path_of(&format!("/proc/{pid}/fd/{FD}/file")))
+        }
+        "other-cwd-elsewhere" => {
+            let up = open(root, libc::O_PATH).unwrap();
+            let child = crate::sys::Child::forever(move || {
+                loop {
+                    chdir(up.as_raw_fd());
+                    chdir(h);
+                }
+            });
+            let path = format!("/proc/{}/cwd/s/file", child.0);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            (Mover::Process(child), path_of(&path))
+        }
         // Somebody with whom we share memory and descriptors, and who is no thread.
         "nameless-by-relative" => {
             extern "C" fn run(fds: *mut c_void) -> c_int {
@@ -614,12 +649,14 @@ pub fn place(what: &str, root: &str, attempts: u64) {
         _ => panic!("no such place: {what}"),
     };
     let mut tally = Tally::default();
-    repeat(attempts, false, &mut tally, &mut attempt);
+    // These have no harmless side.
+    let one_sided = what.starts_with("no-directory") || what == "other-cwd-elsewhere";
+    repeat(attempts, one_sided, &mut tally, &mut attempt);
     tally.print();
 }
 
 /// Something harmless that can be opened anew by its descriptor alone.
-fn nameless(what: &str, root: &str) -> std::os::fd::OwnedFd {
+pub fn nameless(what: &str, root: &str) -> std::os::fd::OwnedFd {
     use std::os::fd::FromRawFd;
     let fd = match what {
         "nameless-pipe" => {

@@ -134,6 +134,7 @@ impl Engine<'_> {
         let sibling = self.tasks.values().find(|other| other.pid == pid);
         let mut model = Task::new(pid);
         model.space = sibling.map_or_else(Space::unknown, |sibling| sibling.space.clone());
+        model.shares_file_system = sibling.is_none_or(|sibling| sibling.shares_file_system);
         (model.filtered, model.exe) = (self.passing || sibling.is_some_and(|sibling| sibling.filtered), exe);
         let (mut seized, mut refused, mut former) = (0, None, Former::new(self.passing));
         let mut passes = 0;
@@ -190,7 +191,7 @@ impl Engine<'_> {
         if let Some(task) = self.tasks.get_mut(&pid).filter(|_| seized == 1 && !self.passing)
             && is_alone(pid)
         {
-            task.space = Space::fresh();
+            (task.space, task.shares_file_system) = (Space::fresh(), false);
         }
         if former.was_guarded() {
             self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.needs_tracer = true);

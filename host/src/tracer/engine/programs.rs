@@ -13,8 +13,10 @@ use bstr::{BString, ByteSlice as _};
 use libc::pid_t;
 
 use super::Engine;
+use crate::decode::Arch;
 use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Value};
-use crate::tracer::procfs::Program;
+use crate::tracer::procfs::{self, Program};
+use crate::tracer::resolve;
 use crate::tracer::stop::Stopped;
 use crate::tracer::sys;
 use crate::tracer::traits::Traits;
@@ -39,7 +41,9 @@ impl Engine<'_> {
             stop.registers().ok().and_then(|registers| self.task(tid).file_at(tid, registers.instruction(), keep));
         let loader = first.filter(|loader| loader != exe && !is_usual(loader));
         let again = (another || !same_argv).then(|| exe.clone());
-        for program in again.into_iter().chain(loader) {
+        // An interpreter may have been handed the open file that it is to run.
+        let handed = if another { given_file(stop) } else { None };
+        for program in again.into_iter().chain(loader).chain(handed) {
             if self.judge_again(tid, call, index, program, argv.clone()) {
                 return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);
             }
@@ -59,6 +63,16 @@ impl Engine<'_> {
         let event = Arc::new(self.event(tid, Kind::Entry(call)));
         self.handler.judge(&event).is_some()
     }
+}
+
+/// What the interpreter of a program was given to read, though it may not be
+/// allowed to itself (flags `O` and `C` of `binfmt_misc`,
+/// Documentation/admin-guide/binfmt-misc.rst): at the end of a chain of `#!`
+/// lines it can be a program that nobody has judged.
+fn given_file(stop: &Stopped) -> Option<BString> {
+    let call = stop.registers().ok()?.call();
+    let fd = procfs::given_descriptor(stop.tid(), Arch::from_audit(call.audit, 0) == Some(Arch::X86))?;
+    resolve::descriptor(stop.tid(), fd)
 }
 
 /// A dynamic loader where distributions have it: `/lib64/ld-linux-x86-64.so.2`,

@@ -29,7 +29,7 @@ use crate::tracer::pins::{Pin, Snapshot, pins};
 use crate::tracer::procfs::Status;
 use crate::tracer::protected::Protected;
 use crate::tracer::region::Region;
-use crate::tracer::resolve;
+use crate::tracer::resolve::{self, Crossed};
 use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
@@ -111,7 +111,7 @@ impl Engine<'_> {
         let stays = self.task(tid).space.is_alone() || self.turns.still_for(tid);
         let mut names = Vec::with_capacity(call.arguments.len());
         for index in 0..call.arguments.len() {
-            match passed(tid, event, call, index, crossed.absent()) {
+            match passed(tid, event, call, index, &crossed) {
                 Passed::Stable(name) => names.push(Some(name)),
                 Passed::Fails(errno) => return Ok(Err(Unguarded::Fails(errno))),
                 Passed::Changeable if crossed.others() => return impossible,
@@ -432,8 +432,8 @@ enum Passed {
 /// mount.
 const CONFINING: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_XDEV;
 
-/// `absent` if a name of the call leads to where a magic link could come to be.
-fn passed(tid: pid_t, event: &Event, call: &Call, index: usize, absent: bool) -> Passed {
+/// What is passed to the kernel in place of a path argument.
+fn passed(tid: pid_t, event: &Event, call: &Call, index: usize, crossed: &Crossed) -> Passed {
     let (Some(Value::Path(name)), Some(Kind::Path(rule))) =
         (call.arguments.get(index).map(|argument| &argument.value), call.spec.args.get(index).map(|arg| &arg.kind))
     else {
@@ -459,13 +459,18 @@ fn passed(tid: pid_t, event: &Event, call: &Call, index: usize, absent: bool) ->
         // There the kernel shows each process something else.
         return Passed::Changeable;
     }
-    if absent && matches!(path.state, PathState::Missing | PathState::Unresolved) {
-        return Passed::Fails(libc::ENOENT);
+    if crossed.absent() && matches!(path.state, PathState::Missing | PathState::Unresolved) {
+        return Passed::Fails(crossed.failure());
     }
     match resolve::bounded(tid, call, rule, name.as_bstr(), path) {
         Some(Ok(found)) if found != path.path => return Passed::Changeable,
         Some(Err(error)) => return Passed::Fails(error.raw_os_error().unwrap_or(libc::EPERM)),
         _ => {}
+    }
+    // What led nowhere was judged as a text. It could lead somewhere by now:
+    // through a descriptor, say, that was a pipe and is a directory.
+    if path.state == PathState::Unresolved {
+        return Passed::Fails(crossed.failure());
     }
     let Some(mut stable) = resolve::stable_name(tid, path) else { return Passed::Changeable };
     if !name.starts_with(b"/") && !resolve::may_search(tid, event.process(), &path.path) {

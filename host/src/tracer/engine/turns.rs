@@ -230,12 +230,20 @@ impl Engine<'_> {
         self.turns.first = Some(Waiting { stop, info });
     }
 
-    /// Whether somebody of another process may share the descriptors of `tid`.
+    /// Whether somebody of another process may share the descriptors of `tid`
+    /// or of another thread of its process. Each thread is asked for: it can
+    /// have a table of its own (unshare(2)).
     fn shares_descriptors_beyond(&mut self, tid: pid_t, pid: pid_t) -> bool {
         let space = self.task(tid).space.clone();
         let may_share = |task: &Task| task.pid != pid && (space.is_exposed() || task.space.is_same(&space));
-        let others: HashSet<pid_t> = self.tasks.values().filter(|task| may_share(task)).map(|task| task.pid).collect();
-        others.into_iter().any(|other| Shared::by(tid, other).is_none_or(|shared| shared.descriptors))
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.pid == pid || may_share(task))
+            .partition(|(_, task)| task.pid == pid);
+        others.iter().any(|(other, _)| {
+            own.iter().any(|(own, _)| Shared::by(**own, **other).is_none_or(|shared| shared.descriptors))
+        })
     }
 
     /// Keeps a stop of a task that has to stand still, until it may go on.

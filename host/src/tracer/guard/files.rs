@@ -170,6 +170,9 @@ fn open_how_flags(call: &Call, how: u8) -> Option<u64> {
     }
 }
 
+/// `MS_MGC_MSK` (linux/mount.h)
+const MS_MGC_MSK: u64 = 0xffff_0000;
+
 /// What mount(2) does.
 enum Mounting {
     /// Changes options or propagation.
@@ -181,6 +184,8 @@ enum Mounting {
 
 /// In the order in which the kernel looks at the flags (`path_mount`).
 fn mounting(flags: u64) -> Mounting {
+    // The kernel drops what it takes for a magic number (mount(2), NOTES).
+    let flags = if flags & MS_MGC_MSK == libc::MS_MGC_VAL { flags & !MS_MGC_MSK } else { flags };
     let propagation = libc::MS_SHARED | libc::MS_PRIVATE | libc::MS_SLAVE | libc::MS_UNBINDABLE;
     if flags & libc::MS_REMOUNT != 0 {
         Mounting::Nothing
