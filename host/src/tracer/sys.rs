@@ -293,6 +293,23 @@ pub(super) fn set_signal_mask(tid: pid_t, mask: u64) -> io::Result<()> {
     check(unsafe { libc::ptrace(PTRACE_SETSIGMASK, tid, size_of::<u64>(), &raw const mask) }).map(drop)
 }
 
+/// Whether calls that a stopped tracee makes outside of a range of its own are
+/// turned into SIGSYS (Syscall User Dispatch,
+/// Documentation/admin-guide/syscall-user-dispatch.rst); false before Linux
+/// 6.4, which does not tell.
+pub(super) fn dispatches_calls(tid: pid_t) -> bool {
+    // `struct ptrace_sud_config`: mode, selector, offset, length.
+    let mut config = [0u64; 4];
+    // SAFETY: the kernel writes the bytes that it is told of.
+    let told = unsafe {
+        libc::ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, size_of_val(&config), config.as_mut_ptr())
+    };
+    told == 0 && config[0] != 0
+}
+
+/// include/uapi/linux/ptrace.h (Linux 6.4).
+const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: c_uint = 0x4211;
+
 /// include/uapi/linux/ptrace.h (Linux 3.11).
 const PTRACE_GETSIGMASK: c_uint = 0x420a;
 const PTRACE_SETSIGMASK: c_uint = 0x420b;

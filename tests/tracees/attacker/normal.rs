@@ -37,6 +37,15 @@ pub fn main(what: &str, root: &str) {
             let file = open(&format!("{root}/{}h/file", "/".repeat(room)), libc::O_RDONLY);
             println!("{}", if file.is_ok() { "ok" } else { "not opened" });
         }
+        "no-address-space" => {
+            let _idle = idle();
+            let none = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+            check(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const none) }).unwrap();
+            let file = open(&format!("{root}/h/file"), libc::O_RDONLY);
+            println!("{}", file.map_or_else(|_| name(crate::sys::errno()), |_| "ok".to_owned()));
+        }
+        #[cfg(target_arch = "x86_64")]
+        "dispatched-calls" => dispatched_calls(root),
         "signals-by-descriptor" => signals_by_descriptor(),
         "nameless-opens" => nameless_opens(root),
         "owners" => owners(),
@@ -416,4 +425,22 @@ fn messages() {
     });
     assert_eq!(received.into_inner(), THREADS * ROUNDS * 2);
     println!("ok");
+}
+
+/// A program that dispatches its calls to itself (Documentation/admin-guide/
+/// syscall-user-dispatch.rst), but for those below the vDSO, which are all.
+#[cfg(target_arch = "x86_64")]
+fn dispatched_calls(root: &str) {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static SELECTOR: AtomicU8 = AtomicU8::new(0);
+    const PR_SET_SYSCALL_USER_DISPATCH: libc::c_int = 59;
+    let _idle = idle();
+    let path = c(&format!("{root}/h/file"));
+    let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    check(unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, 1, 0, vdso, SELECTOR.as_ptr()) }).unwrap();
+    SELECTOR.store(1, Ordering::Relaxed);
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
+    let errno = crate::sys::errno();
+    SELECTOR.store(0, Ordering::Relaxed);
+    println!("{}", if fd >= 0 { "ok".to_owned() } else { name(errno) });
 }

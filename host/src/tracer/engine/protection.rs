@@ -308,6 +308,10 @@ impl Engine<'_> {
     /// to make calls.
     fn begin(&mut self, stop: &Stopped, arch: Arch, region: Rc<Region>, install: Option<Install>) -> Asked<bool> {
         let tid = stop.tid();
+        // Calls from the vDSO would be signals to it, and those are blocked.
+        if sys::dispatches_calls(tid) {
+            return Ok(false);
+        }
         let task = self.task(tid);
         let (ids, busy) = ((task.pid, tid), task.space.occupy());
         let registers = stop.registers()?;
