@@ -12,7 +12,7 @@ mod versions;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -252,11 +252,18 @@ impl Supplier {
         let on_error = running.on_error.or(wanted.on_error);
         let grants = overrides.grants.get(&name).or(wanted.grants.as_ref()).cloned();
         let by_origin = if wanted.reference.is_remote() { BTreeSet::new() } else { plugin::Capability::all() };
+        let settings = overrides.settings.get(&name).unwrap_or(&wanted.settings).clone();
+        for (link, real) in links(&settings) {
+            tracing::warn!(
+                "settings of {name} name {link}, which is {} here: plugins are asked about real names",
+                real.display()
+            );
+        }
         let plugin = opened.configure(Wanted {
             mode,
             on_error: on_error.unwrap_or(mode.default_on_error()),
             limits: running.limits(wanted.limits),
-            settings: overrides.settings.get(&name).unwrap_or(&wanted.settings).clone(),
+            settings,
             grants: grants.unwrap_or(by_origin),
             ledgers: self.ledgers.clone().filter(|_| !self.running.contains(&name)),
             identity: Identity {
@@ -269,6 +276,27 @@ impl Supplier {
         })?;
         Ok(plugin)
     }
+}
+
+/// Absolute names in settings that lead through a symbolic link as this host
+/// sees them, and where to. A rule about one matches nothing.
+fn links(settings: &str) -> Vec<(String, PathBuf)> {
+    fn texts(value: serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) if text.starts_with('/') => found.push(text),
+            serde_json::Value::Array(items) => items.into_iter().for_each(|item| texts(item, found)),
+            serde_json::Value::Object(fields) => fields.into_values().for_each(|field| texts(field, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    // What is no JSON the plugin refuses.
+    texts(serde_json::from_str(settings).unwrap_or_default(), &mut found);
+    let real = |name: String| {
+        let real = std::fs::canonicalize(&name).ok()?;
+        (real != Path::new(&name)).then_some((name, real))
+    };
+    found.into_iter().filter_map(real).collect()
 }
 
 /// Which signatures a plugin's keys can check.
@@ -314,4 +342,27 @@ pub fn manifest(reference: &PluginRef, bootstrap: &Config, pin: Option<Digest>) 
     };
     let source = config::Source { origin: verified.name(), text, directory: directory.as_deref() };
     Ok(source.read(bootstrap)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn names_that_lead_through_links() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap();
+        let at = |name: &str| root.join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir(at("real")).unwrap();
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        std::fs::write(at("real/file"), "").unwrap();
+        let settings = serde_json::json!({
+            "rules": [{"paths": [at("link/file"), at("real/file"), at("real/"), at("absent"), "link", "/etc/*"]}],
+        });
+        let found = links(&settings.to_string());
+        assert_eq!(found, [(at("link/file"), root.join("real/file"))]);
+        assert_eq!(links("no JSON"), []);
+    }
 }

@@ -71,15 +71,11 @@ pub struct Options {
 }
 
 /// Tasks of a process that have not stopped since we attached to it.
+#[derive(Default)]
 struct Unsettled {
     count: usize,
-    since: Instant,
-}
-
-impl Default for Unsettled {
-    fn default() -> Self {
-        Self { count: 0, since: Instant::now() }
-    }
+    /// When we came.
+    since: Option<Instant>,
 }
 
 /// Tracing failed.
@@ -656,9 +652,8 @@ impl<'h> Engine<'h> {
     /// Newborns that have waited long enough go on.
     fn unclaimed(&mut self) {
         // Those of a process that stands still come when it goes on.
-        let still: HashSet<pid_t> =
-            self.newborn.values().map(|born| born.maker).filter(|maker| self.turns.stills(0, *maker)).collect();
-        self.release(|born| born.since.elapsed() >= UNCLAIMED && !still.contains(&born.maker));
+        let still = self.turns.still();
+        self.release(|born| born.since.elapsed() >= UNCLAIMED && still != Some(born.maker));
         if !self.newborn.is_empty() {
             self.clock.remind(UNCLAIMED, Message::Unclaimed);
         }

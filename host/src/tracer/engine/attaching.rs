@@ -156,7 +156,9 @@ impl Engine<'_> {
                         task.fresh = true;
                         task.interrupt(tid);
                         self.tasks.insert(tid, task);
-                        self.unsettled.entry(pid).or_default().count += 1;
+                        let unsettled = self.unsettled.entry(pid).or_default();
+                        unsettled.count += 1;
+                        unsettled.since.get_or_insert_with(Instant::now);
                         (seized, progress) = (seized + 1, true);
                     }
                     Err(error) => match former.judge(tid, error) {

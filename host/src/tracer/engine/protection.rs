@@ -30,6 +30,7 @@ use crate::tracer::procfs::Status;
 use crate::tracer::protected::Protected;
 use crate::tracer::region::Region;
 use crate::tracer::resolve::{self, Crossed};
+use crate::tracer::space::Space;
 use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
@@ -59,6 +60,12 @@ impl Engine<'_> {
     /// alone.
     pub(super) fn needs_region(&mut self, tid: pid_t) -> bool {
         self.intruded || !self.task(tid).space.is_alone()
+    }
+
+    /// Whether others than we can write to a region: to one of private memory,
+    /// in a space that is not safe from them.
+    fn writable_by_others(&self, region: &Region, space: &Space) -> bool {
+        region.is_private() && (self.intruded || space.is_served())
     }
 
     /// Whether the task has the region.
@@ -93,10 +100,10 @@ impl Engine<'_> {
         let tid = stop.tid();
         let impossible = Ok(Err(Unguarded::Impossible));
         let Some(call) = event.call() else { return impossible };
-        let Some(region) = self.task(tid).space.region() else { return impossible };
-        if region.is_private() && (self.intruded || self.task(tid).space.is_served()) {
+        let space = self.task(tid).space.clone();
+        let Some(region) = space.region().filter(|region| !self.writable_by_others(region, &space)) else {
             return impossible;
-        }
+        };
         // i386's socketcall has its arguments in memory: no register can
         // point elsewhere.
         let native = call.arch == Arch::NATIVE;
@@ -184,12 +191,10 @@ impl Engine<'_> {
         bytes: Vec<u8>,
         compat: bool,
     ) -> Asked<Option<Rc<Protected>>> {
-        let space = &self.task(stop.tid()).space;
-        let Some(region) = space.region() else { return Ok(None) };
-        let served = space.is_served();
-        if region.is_private() && (self.intruded || served) {
+        let space = self.task(stop.tid()).space.clone();
+        let Some(region) = space.region().filter(|region| !self.writable_by_others(region, &space)) else {
             return Ok(None);
-        }
+        };
         let mut registers = stop.registers()?;
         let pin = Pin { register, bytes, inner: Vec::new() };
         let protected = Protected::put(&region, stop.tid(), vec![pin], &mut registers, compat);
@@ -241,8 +246,8 @@ impl Engine<'_> {
         self.to_filter.remove(&pid);
         let before = Status::of(tid).and_then(|status| status.filters);
         let permits = self.permits(tid);
-        let written_by_others = |region: &Rc<Region>| region.is_private() && (self.intruded || space.is_served());
-        let region = space.region_to_map(permits).filter(|region| permits.filter && !written_by_others(region));
+        let region =
+            space.region_to_map(permits).filter(|region| permits.filter && !self.writable_by_others(region, &space));
         let arch = Arch::from_audit(info.audit, info.nr as u32);
         let begun = region
             .zip(arch)
@@ -262,7 +267,8 @@ impl Engine<'_> {
     /// and is waited for no longer than [`SETTLING`].
     fn may_be_read_there(&mut self, tid: pid_t) -> bool {
         // Who shares the memory can be of another process.
-        let soon = self.unsettled.values().any(|unsettled| unsettled.since.elapsed() < SETTLING);
+        let soon =
+            self.unsettled.values().any(|unsettled| unsettled.since.is_some_and(|since| since.elapsed() < SETTLING));
         let waits = soon && errand::is_leftover(tid);
         if waits {
             // It is looked again whenever something comes.

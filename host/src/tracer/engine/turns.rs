@@ -114,6 +114,11 @@ impl Turns {
         self.still == Some(pid) && self.alone != Some(tid)
     }
 
+    /// The process whose tasks but one have to stand still.
+    pub(super) fn still(&self) -> Option<pid_t> {
+        self.still
+    }
+
     /// Forgets the stop of a task that is gone.
     pub(super) fn forget(&mut self, tid: pid_t) {
         self.held.retain(|(stop, _)| stop.tid() != tid);
