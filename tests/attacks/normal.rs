@@ -46,6 +46,8 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("owners", "ok", "ok"),
     ("nameless-opens", "ok", "ok"),
     ("bounded-look-ups", BOUNDED, BOUNDED),
+    ("failing-look-ups", FAILING, FAILING),
+    ("unprivileged-look-ups", "ok", "ok"),
     // There is no room for the page, or no way to map it: refused, and told.
     ("no-address-space", "ok", "EPERM"),
     #[cfg(target_arch = "x86_64")]
@@ -56,6 +58,26 @@ const ROWS: &[(&str, &str, &str)] = &[
 
 const BOUNDED: &str =
     "opened opened EXDEV EXDEV ENOENT ENOENT ELOOP opened ELOOP opened ELOOP ENOENT opened opened ENOENT EXDEV opened";
+
+const FAILING: &str = "ENOENT ENOTDIR ENOTDIR ENOTDIR ENOENT ENOENT ENOTDIR ENOTDIR ENOTDIR EISDIR ENOENT EBADF EBADF \
+     ENOENT ENOTDIR opened ENOENT ENOTDIR ENOENT EBADF false 9";
+
+/// In a mount namespace of its own, too, a process's descriptors are its own.
+#[test]
+fn standard_input_in_another_namespace() {
+    for through in [
+        &["unshare", "--mount"][..],
+        &["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"],
+    ] {
+        let script = "echo word | cat /dev/stdin; echo word | python3 -c '
+import threading
+threading.Thread(target=lambda: threading.Event().wait(9), daemon=True).start()
+print(open(\"/dev/stdin\").read().strip())'";
+        let words = [through, &["sh", "-c", script]].concat();
+        let outcome = guarded(&Place::new()).run(&words);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "word\nword\n"), "{outcome:#?}");
+    }
+}
 
 #[test]
 fn calls_behave_as_alone() {

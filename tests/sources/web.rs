@@ -50,6 +50,8 @@ fn signers_and_versions() {
     workshop.runs(&mut workshop.host(&with(&named, &["--signed-by", "p=stranger,mini"])));
     workshop.fails(&with(&named, &["--signed-by", "p=stranger"]), "key stranger");
     workshop.fails(&with(&named, &["--signed-by", "p=nobody"]), "there is no --key nobody");
+    workshop.fails(&with(&named, &["--signed-by", "p="]), "give the name of a --key");
+    workshop.fails(&with("p=builtin:sensitive-files", &["--signed-by", "p=mini"]), "nobody signs it");
     workshop.fails(&with(&url, &["--signed-by", "p=mini"]), "no plugin is named p; give --plugin p=REF");
     // A newer one was run before.
     let state = workshop.path("state");

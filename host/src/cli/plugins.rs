@@ -205,7 +205,9 @@ fn limit<const MOST: u32>(text: &str) -> Result<Limit, String> {
         None => (None, text),
     };
     match number.parse() {
-        Ok(value) if (1..=MOST).contains(&value) => Ok(Limit { name, value }),
+        Ok(value) if number.starts_with(|first: char| first.is_ascii_digit()) && (1..=MOST).contains(&value) => {
+            Ok(Limit { name, value })
+        }
         _ => Err(format!("{number} is not a number from 1 to {MOST}")),
     }
 }
@@ -235,10 +237,18 @@ impl PluginOptions {
     /// that what it calls itself comes too late.
     fn restrict_signers(&self, config: &mut Config) -> anyhow::Result<()> {
         for (name, keys) in per_name(&self.signed_by, |text| Ok(names(text))).context("--signed-by")? {
+            anyhow::ensure!(!keys.is_empty(), "--signed-by: for {name}: give the name of a --key");
             if let Some(unknown) = keys.iter().find(|key| !config.keys.iter().any(|(known, _)| known == *key)) {
                 bail!("--signed-by: for {name}: there is no --key {unknown}=…, nor one in the manifest");
             }
-            let plugin = config.plugins.iter_mut().find(|plugin| plugin.name.as_ref() == Some(&name));
+            let is_named = |plugin: &PluginConfig| match &plugin.reference {
+                PluginRef::Builtin(builtin) => plugin.name.as_deref().unwrap_or(builtin.name) == name,
+                _ => plugin.name.as_ref() == Some(&name),
+            };
+            let plugin = config.plugins.iter_mut().find(|plugin| is_named(plugin));
+            if plugin.as_ref().is_some_and(|plugin| matches!(plugin.reference, PluginRef::Builtin(_))) {
+                bail!("--signed-by: {name} is embedded in the host, and nobody signs it");
+            }
             let plugin =
                 plugin.with_context(|| format!("--signed-by: no plugin is named {name}; give --plugin {name}=REF"))?;
             plugin.keys = Some(keys);
@@ -382,7 +392,7 @@ fn choice<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result<T> {
 
 /// Names with commas between them.
 fn names(text: &str) -> BTreeSet<String> {
-    text.split(',').map(str::to_owned).collect()
+    text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
 }
 
 fn grants(text: &str) -> anyhow::Result<BTreeSet<Capability>> {

@@ -514,7 +514,9 @@ impl<'h> Engine<'h> {
         let (permits, exe) = (parent.permits, parent.exe.clone());
         let our_root = same_tree && parent.has_our_root();
         let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
-        // It may be on its way already, if it came before its parent told.
+        // It may be on its way already, if it came before its parent told: then it
+        // may have made others since, and is known by what was thought of it.
+        let runs = self.tasks.contains_key(&child);
         let task = self.tasks.entry(child).or_insert_with(|| {
             let mut task = Task::new(child);
             (task.filtered, task.borrowed) = (filtered, protected);
@@ -522,9 +524,15 @@ impl<'h> Engine<'h> {
         });
         (task.needs_tracer, task.permits) = (needs_tracer, permits);
         task.pid = if thread { pid } else { child };
-        (task.space, task.shares_file_system, task.exe) = (space, shares_file_system, exe);
-        if our_root {
-            task.note_our_root();
+        task.exe = exe;
+        if !runs || shared.is_none_or(|shared| shared.memory) {
+            task.space = space;
+        }
+        if !runs {
+            task.shares_file_system = shares_file_system;
+            if our_root {
+                task.note_our_root();
+            }
         }
         if shared.is_some_and(|shared| shared.file_system) {
             // Nobody knows which of the threads have the same.

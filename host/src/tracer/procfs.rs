@@ -259,6 +259,19 @@ pub(crate) fn threads(pid: pid_t) -> Vec<pid_t> {
 /// Whether task `tid` can reach no file that we cannot: it has our user
 /// namespace and our file-system user, and no capability that we lack.
 pub(super) fn has_no_more_power(tid: pid_t) -> bool {
+    is_our_equal(tid, |theirs, ours| theirs & !ours == 0)
+}
+
+/// Whether task `tid` may search every directory that we may.
+pub(super) fn has_no_less_power(tid: pid_t) -> bool {
+    /// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`
+    const EVERYWHERE: u64 = 0b110;
+    is_our_equal(tid, |theirs, ours| ours & EVERYWHERE & !theirs == 0)
+}
+
+/// Whether task `tid` has our user namespace and our file-system user, and
+/// `enough` of capabilities, its own and ours.
+fn is_our_equal(tid: pid_t, enough: impl Fn(u64, u64) -> bool) -> bool {
     let own = std::process::id() as pid_t;
     let (theirs, ours) = (process(tid), process(own));
     let namespace = |tid| link(tid, "ns/user");
@@ -266,7 +279,7 @@ pub(super) fn has_no_more_power(tid: pid_t) -> bool {
     same_namespace
         && theirs.uids[3] == ours.uids[3]
         && theirs.gids[3] == ours.gids[3]
-        && theirs.capabilities & !ours.capabilities == 0
+        && enough(theirs.capabilities, ours.capabilities)
 }
 
 /// Whether `tid` is a thread of process `pid`.

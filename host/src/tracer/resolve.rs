@@ -94,11 +94,13 @@ impl Crossed {
         let _first = self.failure.compare_exchange(0, errno, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// What the kernel says of a name that leads nowhere.
-    pub(super) fn failure(&self) -> c_int {
+    /// What task `tid` is told of a name that leads nowhere. Who can see less
+    /// than we learns nothing of what it cannot.
+    pub(super) fn failure(&self, tid: pid_t) -> c_int {
         match self.failure.load(Ordering::Relaxed) {
             0 => libc::ENOENT,
-            errno => errno,
+            errno if procfs::has_no_less_power(tid) => errno,
+            _ => libc::ENOENT,
         }
     }
 
@@ -126,8 +128,7 @@ impl<'p> Place<'p> {
             libc::AT_FDCWD => (self.cwd)(),
             fd if fd < 0 => Err(io::Error::from_raw_os_error(libc::EBADF)),
             fd => {
-                let path = proc_path(self.ids.tid, &format!("fd/{fd}"));
-                let opened = sys::openat(libc::AT_FDCWD, &path, NAMING)?;
+                let opened = open_descriptor(self.ids.tid, fd)?;
                 self.check(opened.as_fd())?;
                 Ok(Base::Own(opened))
             }
@@ -230,13 +231,16 @@ pub(super) fn bounded(
 ) -> Option<io::Result<BString>> {
     let bounds = resolve_flags(call, rule).filter(|flags| flags & !RESOLVE_CACHED != 0)? & !RESOLVE_CACHED;
     let directory = match rule.dirfd.and_then(|dirfd| call.arguments.get(usize::from(dirfd))).map(|arg| &arg.value) {
-        Some(Value::Fd(fd)) if *fd >= 0 => proc_path(tid, &format!("fd/{fd}")),
-        _ => proc_path(tid, "cwd"),
+        Some(Value::Fd(fd)) if *fd >= 0 => open_descriptor(tid, *fd),
+        _ => open_cwd(tid),
+    };
+    let directory = match directory {
+        Ok(directory) => directory,
+        Err(error) => return Some(Err(error)),
     };
     let open = |name: &[u8], flags| {
-        let base = sys::openat(libc::AT_FDCWD, &directory, NAMING)?;
         let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-        sys::openat2(base.as_raw_fd(), &name, NAMING | flags, bounds).and_then(|found| name_of(found.as_fd()))
+        sys::openat2(directory.as_raw_fd(), &name, NAMING | flags, bounds).and_then(|found| name_of(found.as_fd()))
     };
     let nofollow = if follows(call, rule.follow) { 0 } else { libc::O_NOFOLLOW };
     match resolved.state {
@@ -263,6 +267,15 @@ pub(super) fn may_search(tid: pid_t, process: &Process, path: &[u8]) -> bool {
     };
     process.capabilities & EVERYWHERE != 0
         || path.rfind_iter(b"/").all(|slash| searches(if slash == 0 { b"/" } else { &path[..slash] }))
+}
+
+/// Opens what a task's descriptor refers to, to start from.
+fn open_descriptor(tid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
+    let opened = sys::openat(libc::AT_FDCWD, &proc_path(tid, &format!("fd/{fd}")), NAMING);
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT) => io::Error::from_raw_os_error(libc::EBADF),
+        _ => error,
+    })
 }
 
 /// Opens a task's working directory, to start from.

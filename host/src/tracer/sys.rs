@@ -414,11 +414,6 @@ impl Identity {
         (self.device, self.inode)
     }
 
-    /// Whether both are in one file system, mounted at one place.
-    pub(super) fn is_beside(&self, other: &Self) -> bool {
-        self.shares_device(other) && self.mount == other.mount
-    }
-
     /// Whether both are of one file system, wherever it is mounted.
     pub(super) fn shares_device(&self, other: &Self) -> bool {
         self.device == other.device

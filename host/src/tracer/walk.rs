@@ -28,6 +28,7 @@ const MAX_COMPONENTS: usize = 41 * 2048;
 const PROC_ROOT_INODE: u64 = 1;
 const NAMING: c_int = libc::O_PATH | libc::O_CLOEXEC;
 const S_IFLNK: u16 = libc::S_IFLNK as u16;
+const S_IFDIR: u16 = libc::S_IFDIR as u16;
 
 /// Follows `name` from `base`, or from `root` if it is absolute.
 pub(super) fn walk(
@@ -45,7 +46,8 @@ pub(super) fn walk(
         Some(base) => base,
         None => root.try_clone()?,
     };
-    let mut walk = Walk { root, here, place, ids: place.ids, left: VecDeque::new(), links: 0 };
+    let mut walk =
+        Walk { root, here, place, ids: place.ids, left: VecDeque::new(), links: 0, directory: false, through: None };
     walk.queue(name)?;
     walk.run(follow || name.ends_with(b"/"))
 }
@@ -57,6 +59,11 @@ struct Walk<'a, 'p> {
     ids: Ids,
     left: VecDeque<BString>,
     links: u32,
+    /// A link has said that its name is a directory's.
+    directory: bool,
+    /// The root of the procfs whose `self` was followed last, and the number
+    /// that it led to.
+    through: Option<(OwnedFd, String)>,
 }
 
 impl Walk<'_, '_> {
@@ -85,7 +92,7 @@ impl Walk<'_, '_> {
                 self.note_absent(&component);
             }
             let found = match found {
-                Err(error) if last && error.raw_os_error() == Some(libc::ENOENT) => {
+                Err(error) if last && !self.directory && error.raw_os_error() == Some(libc::ENOENT) => {
                     let path = join(&name_of(self.here.as_fd())?, &component);
                     return Ok(ResolvedPath { path, state: PathState::Missing });
                 }
@@ -101,6 +108,9 @@ impl Walk<'_, '_> {
             } else {
                 self.here = found;
             }
+        }
+        if self.directory && sys::identity_of(&self.here)?.kind != S_IFDIR {
+            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
         }
         Ok(ResolvedPath { path: name_of(self.here.as_fd())?, state: PathState::Exists })
     }
@@ -135,13 +145,11 @@ impl Walk<'_, '_> {
             let directory = sys::identity_of(&self.here)?;
             let at_root = directory.inode == PROC_ROOT_INODE;
             match (at_root, name.as_bytes()) {
-                (true, b"self") => {
-                    let (pid, _) = self.ids_in_procfs()?;
-                    return self.queue(pid.as_bytes());
-                }
-                (true, b"thread-self") => {
+                (true, which @ (b"self" | b"thread-self")) => {
                     let (pid, tid) = self.ids_in_procfs()?;
-                    return self.queue(format!("{pid}/task/{tid}").as_bytes());
+                    let target = if which == b"self" { pid.clone() } else { format!("{pid}/task/{tid}") };
+                    self.through = Some((self.here.try_clone()?, pid));
+                    return self.queue(target.as_bytes());
                 }
                 (true, _) => {}
                 // A magic link, or one that the kernel makes up relative to here.
@@ -156,21 +164,32 @@ impl Walk<'_, '_> {
             }
         }
         let target = read_link(link.as_raw_fd(), c"")?;
+        let names_directory = target.ends_with(b"/") || target.ends_with(b"/.");
+        self.directory |= self.left.is_empty() && names_directory;
         if target.starts_with(b"/") {
             self.here = self.root.try_clone()?;
         }
         self.queue(&target)
     }
 
-    /// Whether the procfs directory at `here` is the task's own. Only our own
-    /// procfs numbers processes as we do.
+    /// Whether a procfs directory is of the task's own process, wherever that
+    /// procfs is mounted: by the number that we know, or by the one to which
+    /// its `self` has led.
     fn is_own(&self, directory: Identity) -> bool {
-        let own = format!("/proc/{}/", self.ids.pid);
-        OURS.is_some_and(|ours| ours.is_beside(&directory))
-            && name_of(self.here.as_fd()).is_ok_and(|mut name| {
-                name.push(b'/');
-                name.starts_with(own.as_bytes())
+        let Ok(name) = name_of(self.here.as_fd()) else { return false };
+        let is_below = |root: c_int, pid: &str| {
+            // From the number on its name is the same in any mount.
+            let components: Vec<&[u8]> = name.split_str("/").collect();
+            let Some(at) = components.iter().rposition(|component| *component == pid.as_bytes()) else { return false };
+            let below = CString::new(bstr::join("/", &components[at..]));
+            below.is_ok_and(|below| {
+                sys::identity(root, &below, libc::AT_SYMLINK_NOFOLLOW).is_ok_and(|own| own.place() == directory.place())
             })
+        };
+        let ours = || sys::openat(libc::AT_FDCWD, c"/proc", NAMING | libc::O_DIRECTORY);
+        OURS.is_some_and(|own| own.shares_device(&directory))
+            && ours().is_ok_and(|root| is_below(root.as_raw_fd(), &self.ids.pid.to_string()))
+            || self.through.as_ref().is_some_and(|(root, pid)| is_below(root.as_raw_fd(), pid))
     }
 
     /// The tracee's process and thread id as the procfs at `here` numbers

@@ -50,6 +50,8 @@ pub fn main(what: &str, root: &str) {
         "nameless-opens" => nameless_opens(root),
         "owners" => owners(),
         "bounded-look-ups" => bounded_look_ups(root),
+        "failing-look-ups" => failing_look_ups(root),
+        "unprivileged-look-ups" => unprivileged_look_ups(root),
         _ => panic!("no such program: {what}"),
     }
 }
@@ -206,6 +208,65 @@ fn bounded_look_ups(root: &str) {
         told.push(if fd < 0 { name(crate::sys::errno()) } else { "opened".to_owned() });
     }
     println!("{}", told.join(" "));
+}
+
+/// What fails beside a thread fails as it does alone, and changes nothing.
+fn failing_look_ups(root: &str) {
+    let _idle = idle();
+    std::env::set_current_dir(format!("{root}/h")).unwrap();
+    std::os::unix::fs::symlink("file/", "to-file").unwrap();
+    std::os::unix::fs::symlink("none/", "to-none").unwrap();
+    let mut told = Vec::new();
+    let mut tell = |result: i64| {
+        told.push(if result < 0 { name(crate::sys::errno()) } else { "opened".to_owned() });
+    };
+    let create = libc::O_RDWR | libc::O_CREAT;
+    let (cwd, absolute) = (libc::AT_FDCWD, format!("{root}/h/file/."));
+    for (directory, path, flags) in [
+        (cwd, "none/x", create),
+        (cwd, "file/x", libc::O_RDONLY),
+        (cwd, "file/.", libc::O_RDONLY),
+        (cwd, "file/..", libc::O_RDONLY),
+        (cwd, "none/..", libc::O_RDONLY),
+        (cwd, "none/.", create),
+        (cwd, "file/", libc::O_RDONLY),
+        (cwd, absolute.as_str(), libc::O_RDONLY),
+        (cwd, "to-file", libc::O_RDONLY),
+        (cwd, "to-none", create),
+        (cwd, "to-none", libc::O_RDONLY),
+        (99, "file", libc::O_RDONLY),
+        (99, "none/x", create),
+        (cwd, "/proc/self/fd/99/x", libc::O_RDONLY),
+        (cwd, "/proc/self/exe/x", libc::O_RDONLY),
+        (cwd, "./.", libc::O_RDONLY),
+        (cwd, "", libc::O_RDONLY),
+    ] {
+        tell(unsafe { libc::openat(directory, c(path).as_ptr(), flags, 0o600) }.into());
+    }
+    tell(unsafe { libc::truncate(c("file/.").as_ptr(), 0) }.into());
+    tell(unsafe { libc::rename(c("none/x/y").as_ptr(), c("file/y").as_ptr()) }.into());
+    tell(unsafe { libc::mkdirat(99, c("none").as_ptr(), 0o700) }.into());
+    let length = std::fs::metadata("file").unwrap().len();
+    println!("{} {} {length}", told.join(" "), std::path::Path::new("none").exists());
+}
+
+/// Who may not search a directory learns nothing of what is in it.
+fn unprivileged_look_ups(root: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let closed = format!("{root}/h/closed");
+    std::fs::create_dir_all(format!("{closed}/directory")).unwrap();
+    std::fs::write(format!("{closed}/file"), "").unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::env::set_current_dir(&closed).unwrap();
+    let _idle = idle();
+    check(unsafe { libc::setresuid(65534, 65534, 65534) }).unwrap();
+    let told = ["file/x/y", "none/x/y", "directory/x/y"].map(|inside| {
+        ["", "/proc/self/cwd/", &format!("{closed}/")].map(|before| {
+            let fd = unsafe { libc::open(c(&format!("{before}{inside}")).as_ptr(), libc::O_RDONLY) };
+            if fd < 0 { name(crate::sys::errno()) } else { "opened".to_owned() }
+        })
+    });
+    println!("{}", if told.iter().all(|one| *one == told[0]) { "ok".to_owned() } else { format!("{told:?}") });
 }
 
 /// A call leaves its argument registers alone.

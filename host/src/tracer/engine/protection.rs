@@ -470,25 +470,29 @@ fn passed(tid: pid_t, event: &Event, call: &Call, index: usize, crossed: &Crosse
         return Passed::Changeable;
     }
     if crossed.absent() && matches!(path.state, PathState::Missing | PathState::Unresolved) {
-        return Passed::Fails(crossed.failure());
+        return Passed::Fails(crossed.failure(tid));
     }
     match resolve::bounded(tid, call, rule, name.as_bstr(), path) {
         Some(Ok(found)) if found != path.path => return Passed::Changeable,
         Some(Err(error)) => return Passed::Fails(error.raw_os_error().unwrap_or(libc::EPERM)),
         _ => {}
     }
-    // What led nowhere was judged as a text. It could lead somewhere by now:
-    // through a descriptor, say, that was a pipe and is a directory.
-    if path.state == PathState::Unresolved {
-        return Passed::Fails(crossed.failure());
+    // What led nowhere was judged as a text. It could lead somewhere by now,
+    // through a descriptor that was a pipe and is a directory; and a text
+    // without its `..` does lead elsewhere.
+    let goes_up = name.split_str("/").any(|component| component == b"..");
+    if path.state == PathState::Unresolved && (crossed.magic() || goes_up) {
+        return Passed::Fails(crossed.failure(tid));
     }
     let Some(mut stable) = resolve::stable_name(tid, path) else { return Passed::Changeable };
     if !name.starts_with(b"/") && !resolve::may_search(tid, event.process(), &path.path) {
         return Passed::Changeable;
     }
+    // "name/" and "name/." must be directories.
     if last.is_empty() && !name.is_empty() && !stable.ends_with(b"/") {
-        // "name/" must be a directory.
         stable.push(b'/');
+    } else if last == b"." {
+        stable.extend_from_slice(b"/.");
     }
     Passed::Stable(stable)
 }
