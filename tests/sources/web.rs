@@ -64,7 +64,10 @@ fn signers_and_versions() {
     workshop.fails(&with(&named, &state), "is older than 99.0.0, which was run before");
     workshop.fails(&with(&named, &state), "--allow-rollback p");
     workshop.runs(&mut workshop.host(&with(&named, &[&state[..], &["--allow-rollback", "p"]].concat())));
-    workshop.fails(&with(&named, &[&state[..], &["--allow-rollback", "q"]].concat()), "names plugin \"q\"");
+    workshop.fails(
+        &with(&named, &[&state[..], &["--allow-rollback", "p", "--allow-rollback", "q"]].concat()),
+        "names plugin \"q\"",
+    );
 }
 
 /// What a server does must not reach the program: the last good plugin runs,
