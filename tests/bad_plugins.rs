@@ -139,9 +139,16 @@ fn faults_follow_the_failure_policy() {
     let outcome = open_under("trap", &[("--on-error", "misbehaving=allow")]);
     outcome.says("ok");
     assert_eq!(outcome.alerts[0]["action"], "allow");
-    let outcome = open_under("trap", &[("--mode", "misbehaving=monitor")]);
+    for monitor in ["misbehaving=monitor", "monitor"] {
+        let outcome = open_under("trap", &[("--mode", monitor)]);
+        outcome.says("ok");
+        assert_eq!(outcome.rules(), ["plugin-fault"]);
+    }
+    // What is said of one wins over what is said of all.
+    let outcome = open_under("trap", &[("--on-error", "deny"), ("--on-error", "misbehaving=allow")]);
     outcome.says("ok");
-    assert_eq!(outcome.rules(), ["plugin-fault"]);
+    let outcome = open_under("trap", &[("--mode", "enforced")]);
+    assert!(outcome.stderr.contains("--mode: give enforce or monitor"), "{outcome:#?}");
 }
 
 #[test]
@@ -156,7 +163,7 @@ fn limits_are_the_operators() {
     for (value, said) in [
         ("misbehaving=0", "0 is not a number from 1 to 60000"),
         ("misbehaving=", "is not a number"),
-        ("=5", "expected [NAME=]NUMBER"),
+        ("=5", "expected [NAME=]VALUE"),
         ("other=5", "names plugin \"other\""),
     ] {
         let outcome = open_under("loop", &[("--deadline", value)]);

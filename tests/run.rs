@@ -102,6 +102,19 @@ fn wait_for(path: &Path) {
 }
 
 #[test]
+fn alerts_go_to_each_destination() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["a", "b"].map(|name| directory.path().join(name));
+    let mut host = Command::new(HOST);
+    host.arg("run").arg("--alerts").arg(&files[0]).arg("--alerts").arg(&files[1]);
+    let outcome = Outcome::of(&run_limited(host.args(["--", "cat", "/etc/shadow"])));
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{outcome:#?}");
+    let alerts = files.map(|file| read_alerts(&file));
+    assert!(alerts[0].iter().any(|alert| alert["rule"] == "sensitive-read"), "{alerts:#?}");
+    assert_eq!(alerts[0], alerts[1]);
+}
+
+#[test]
 fn killing_the_host_kills_the_program_and_cuts_no_alert() {
     let directory = tempfile::tempdir().unwrap();
     let (alerts, pid_file) = (directory.path().join("alerts"), directory.path().join("pid"));

@@ -51,16 +51,16 @@ pub(super) struct PluginOptions {
     #[arg(long, value_name = "NAME=JSON|NAME=@FILE", value_parser = pair)]
     settings: Vec<(String, String)>,
 
-    /// Carry out a plugin's denials (enforce, the default), or only tell of
-    /// them (monitor)
-    #[arg(long, value_name = "NAME=enforce|monitor", value_parser = pair)]
-    mode: Vec<(String, String)>,
+    /// Carry out denials of all plugins or of one (enforce, the default), or
+    /// only tell of them (monitor)
+    #[arg(long, value_name = "[NAME=]enforce|monitor", value_parser = word)]
+    mode: Vec<Given<String>>,
 
-    /// What becomes of a call that a plugin fails to judge; default deny in
-    /// enforce mode, allow in monitor mode. quarantine is deny until the
-    /// plugin has failed too often, and allow from then on
-    #[arg(long, value_name = "NAME=allow|deny|quarantine", value_parser = pair)]
-    on_error: Vec<(String, String)>,
+    /// What becomes of a call that a plugin, or this one, fails to judge;
+    /// default deny in enforce mode, allow in monitor mode. quarantine is deny
+    /// until the plugin has failed too often, and allow from then on
+    #[arg(long, value_name = "[NAME=]allow|deny|quarantine", value_parser = word)]
+    on_error: Vec<Given<String>>,
 
     /// What a plugin may use: state, descriptors, memory, or none; default
     /// everything for files and builtins, nothing for what came over the
@@ -94,20 +94,20 @@ pub(super) struct PluginOptions {
     /// Longest time for one judgement, in milliseconds, of all plugins or of
     /// one; 10 if not given
     #[arg(long, value_name = "[NAME=]MS", value_parser = limit::<60_000>)]
-    deadline: Vec<Limit>,
+    deadline: Vec<Given<u32>>,
 
     /// Most memory for each plugin, or for one, in MiB; 64 if not given
     #[arg(long, value_name = "[NAME=]MIB", value_parser = limit::<4096>)]
-    memory: Vec<Limit>,
+    memory: Vec<Given<u32>>,
 
     /// Most alerts of each plugin, or of one, in one second; 5000 if not given
     #[arg(long, value_name = "[NAME=]N", value_parser = limit::<1_000_000>)]
-    alert_rate: Vec<Limit>,
+    alert_rate: Vec<Given<u32>>,
 
     /// Most lines of each plugin, or of one, in the log in one second; 100 if
     /// not given
     #[arg(long, value_name = "[NAME=]N", value_parser = limit::<1_000_000>)]
-    log_rate: Vec<Limit>,
+    log_rate: Vec<Given<u32>>,
 
     /// Look for new plugins and a new manifest, and replace them without
     /// losing an event: remote ones every so many seconds, files when they
@@ -190,26 +190,67 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A limit of all plugins, or of one.
+/// What is said of all plugins, or of one.
 #[derive(Clone, Debug)]
-struct Limit {
+struct Given<T> {
     name: Option<String>,
-    value: u32,
+    value: T,
+}
+
+/// `[NAME=]WORD`.
+fn word(text: &str) -> Result<Given<String>, String> {
+    match text.rsplit_once('=') {
+        Some(("", _)) => Err("expected [NAME=]VALUE".into()),
+        Some((name, value)) => Ok(Given { name: Some(name.into()), value: value.into() }),
+        None => Ok(Given { name: None, value: text.into() }),
+    }
 }
 
 /// `[NAME=]NUMBER`, from 1 to `MOST`.
-fn limit<const MOST: u32>(text: &str) -> Result<Limit, String> {
-    let (name, number) = match text.rsplit_once('=') {
-        Some((name, number)) if !name.is_empty() => (Some(name.to_owned()), number),
-        Some(_) => return Err("expected [NAME=]NUMBER".into()),
-        None => (None, text),
-    };
+fn limit<const MOST: u32>(text: &str) -> Result<Given<u32>, String> {
+    let Given { name, value: number } = word(text)?;
     match number.parse() {
         Ok(value) if number.starts_with(|first: char| first.is_ascii_digit()) && (1..=MOST).contains(&value) => {
-            Ok(Limit { name, value })
+            Ok(Given { name, value })
         }
         _ => Err(format!("{number} is not a number from 1 to {MOST}")),
     }
+}
+
+/// How plugins run, as far as options say: all, and those that are named.
+#[derive(Default)]
+struct Said {
+    all: Running,
+    named: BTreeMap<String, Running>,
+}
+
+impl Said {
+    fn take<T>(
+        &mut self,
+        option: &str,
+        given: impl IntoIterator<Item = Given<T>>,
+        field: fn(&mut Running) -> &mut Option<T>,
+    ) -> anyhow::Result<()> {
+        for Given { name, value } in given {
+            let whose = name.clone().unwrap_or_else(|| "all plugins".into());
+            let running = name.map_or(&mut self.all, |name| self.named.entry(name).or_default());
+            if field(running).replace(value).is_some() {
+                bail!("{option}: given twice for {whose}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Words that the manifest takes, too.
+fn choices<T: serde::de::DeserializeOwned>(
+    given: &[Given<String>],
+    help: &'static str,
+) -> anyhow::Result<Vec<Given<T>>> {
+    given
+        .iter()
+        .map(|Given { name, value }| Ok(Given { name: name.clone(), value: choice(value).context(help)? }))
+        .collect()
 }
 
 /// A text, or the content of the file after `@`.
@@ -267,20 +308,16 @@ impl PluginOptions {
     }
 
     fn apply(&self, config: &mut Config) -> anyhow::Result<()> {
-        let (all, mut running) = self.running()?;
+        let Said { all, named } = self.said()?;
         for plugin in &mut config.plugins {
             plugin.limits = all.limits(plugin.limits);
+            plugin.mode = all.mode.or(plugin.mode);
+            plugin.on_error = all.on_error.or(plugin.on_error);
         }
         let overrides = &mut config.overrides;
         overrides.settings = per_name(&self.settings, text_or_file).context("--settings")?;
         config.read_from.extend(self.settings.iter().filter_map(|(_, text)| text.strip_prefix('@').map(PathBuf::from)));
-        for (name, mode) in per_name(&self.mode, choice).context("--mode: give enforce or monitor")? {
-            running.entry(name).or_default().mode = Some(mode);
-        }
-        for (name, policy) in per_name(&self.on_error, choice).context("--on-error: give allow, deny or quarantine")? {
-            running.entry(name).or_default().on_error = Some(policy);
-        }
-        overrides.running = running;
+        overrides.running = named;
         overrides.rollbacks = self.allow_rollback.iter().cloned().collect();
         overrides.grants = per_name(&self.grant, grants).context("--grant")?;
         overrides.pins = per_name(&self.pin, |text| Ok(text.parse::<Digest>()?)).context("--pin")?;
@@ -294,25 +331,18 @@ impl PluginOptions {
         Ok(())
     }
 
-    /// Limits of all plugins, and of those that are named.
-    fn running(&self) -> anyhow::Result<(Running, BTreeMap<String, Running>)> {
-        type Field = fn(&mut Running) -> &mut Option<u32>;
-        let (mut all, mut named) = (Running::default(), BTreeMap::<String, Running>::new());
-        let options: [(&str, &[Limit], Field); 4] = [
-            ("--deadline", &self.deadline, |running| &mut running.deadline_ms),
-            ("--memory", &self.memory, |running| &mut running.memory_mib),
-            ("--alert-rate", &self.alert_rate, |running| &mut running.alert_rate),
-            ("--log-rate", &self.log_rate, |running| &mut running.log_rate),
-        ];
-        for (option, limits, field) in options {
-            for Limit { name, value } in limits {
-                let running = name.as_ref().map_or(&mut all, |name| named.entry(name.clone()).or_default());
-                if field(running).replace(*value).is_some() {
-                    bail!("{option}: given twice for {}", name.as_deref().unwrap_or("all plugins"));
-                }
-            }
-        }
-        Ok((all, named))
+    /// How plugins run, as far as it is said here.
+    fn said(&self) -> anyhow::Result<Said> {
+        let mut said = Said::default();
+        said.take("--deadline", self.deadline.clone(), |running| &mut running.deadline_ms)?;
+        said.take("--memory", self.memory.clone(), |running| &mut running.memory_mib)?;
+        said.take("--alert-rate", self.alert_rate.clone(), |running| &mut running.alert_rate)?;
+        said.take("--log-rate", self.log_rate.clone(), |running| &mut running.log_rate)?;
+        let modes = choices(&self.mode, "--mode: give enforce or monitor")?;
+        said.take("--mode", modes, |running| &mut running.mode)?;
+        let policies = choices(&self.on_error, "--on-error: give allow, deny or quarantine")?;
+        said.take("--on-error", policies, |running| &mut running.on_error)?;
+        Ok(said)
     }
 
     /// The manifest's file, if it is one.
@@ -420,8 +450,8 @@ fn per_name<T>(
 }
 
 /// The alert destinations: the option's, or else the configuration's.
-pub(super) fn destinations(option: Option<&Destination>, config: &Config) -> Vec<Destination> {
-    option.map_or_else(|| config.alerts.clone(), |given| vec![given.clone()])
+pub(super) fn destinations(option: &[Destination], config: &Config) -> Vec<Destination> {
+    if option.is_empty() { config.alerts.clone() } else { option.to_vec() }
 }
 
 /// A runtime with the user's code cache.

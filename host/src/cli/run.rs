@@ -45,9 +45,9 @@ pub(super) struct Run {
 #[derive(Args, Debug)]
 pub(super) struct OutputOptions {
     /// Where alerts go, as JSON Lines: stderr (the default), stdout, or a file
-    /// to append to
+    /// to append to. Repeatable: each gets all of them
     #[arg(long, value_name = "stderr|stdout|FILE")]
-    alerts: Option<Destination>,
+    alerts: Vec<Destination>,
 
     /// Record the events that plugins saw, and what they answered; .zst
     /// compresses
@@ -58,16 +58,16 @@ pub(super) struct OutputOptions {
 impl OutputOptions {
     /// The files that are written.
     pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let alerts = match &self.alerts {
-            Some(Destination::File(file)) => Some(file.clone()),
+        let files = self.alerts.iter().filter_map(|alerts| match alerts {
+            Destination::File(file) => Some(file.clone()),
             _ => None,
-        };
-        alerts.into_iter().chain(self.record.clone())
+        });
+        files.chain(self.record.clone())
     }
 
     /// The plugins of a configuration with these outputs.
     pub(super) fn dispatcher(&self, mut loaded: Loaded, command: &[OsString]) -> anyhow::Result<Dispatcher> {
-        let alerts = plugins::destinations(self.alerts.as_ref(), &loaded.config);
+        let alerts = plugins::destinations(&self.alerts, &loaded.config);
         let plugins = std::mem::take(&mut loaded.plugins);
         let digests = plugins.iter().map(|plugin| plugin.identity().digest).collect();
         let mut dispatcher = dispatcher(plugins, Stopping::new(), &alerts, self.record.as_deref(), command)?;
