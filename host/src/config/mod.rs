@@ -168,15 +168,10 @@ impl Source<'_> {
             Ok(manifest) => match Config::of(manifest, self.directory, known) {
                 Ok(config) if issues.is_empty() => return Ok(config),
                 Ok(_) => {}
-                Err(found) => issues.extend(
-                    found
-                        .into_iter()
-                        .filter(|found| {
-                            let known = |issue: &Issue| issue.pointer == found.pointer;
-                            !issues.iter().any(known)
-                        })
-                        .collect::<Vec<_>>(),
-                ),
+                Err(mut found) => {
+                    found.retain(|found| !issues.iter().any(|issue| issue.pointer == found.pointer));
+                    issues.append(&mut found);
+                }
             },
             Err(error) if issues.is_empty() => issues.push(Issue::at("", error.to_string())),
             Err(_) => {}

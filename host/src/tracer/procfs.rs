@@ -262,11 +262,13 @@ pub(super) fn has_no_more_power(tid: pid_t) -> bool {
     is_our_equal(tid, |theirs, ours| theirs & !ours == 0)
 }
 
+/// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`: either searches every
+/// directory.
+pub(super) const SEARCHES_EVERYWHERE: u64 = 0b110;
+
 /// Whether task `tid` may search every directory that we may.
 pub(super) fn has_no_less_power(tid: pid_t) -> bool {
-    /// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`
-    const EVERYWHERE: u64 = 0b110;
-    is_our_equal(tid, |theirs, ours| ours & EVERYWHERE & !theirs == 0)
+    is_our_equal(tid, |theirs, ours| ours & SEARCHES_EVERYWHERE & !theirs == 0)
 }
 
 /// Whether task `tid` has our user namespace and our file-system user, and

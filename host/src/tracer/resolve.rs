@@ -257,15 +257,13 @@ pub(super) fn bounded(
 /// that it can call it by the whole name. In doubt it may not: lists of groups
 /// and of rights are not looked at.
 pub(super) fn may_search(tid: pid_t, process: &Process, path: &[u8]) -> bool {
-    /// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`
-    const EVERYWHERE: u64 = 0b110;
     let user = process.uids[3];
     let searches = |directory: &[u8]| {
         let Some((root, inside)) = in_root(tid, directory) else { return false };
         let found = open_inside(&root, &inside).and_then(|fd| std::fs::File::from(fd).metadata());
         found.is_ok_and(|found| found.mode() & 0o001 != 0 || found.uid() == user && found.mode() & 0o100 != 0)
     };
-    process.capabilities & EVERYWHERE != 0
+    process.capabilities & procfs::SEARCHES_EVERYWHERE != 0
         || path.rfind_iter(b"/").all(|slash| searches(if slash == 0 { b"/" } else { &path[..slash] }))
 }
 

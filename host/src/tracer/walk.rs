@@ -177,19 +177,18 @@ impl Walk<'_, '_> {
     /// its `self` has led.
     fn is_own(&self, directory: Identity) -> bool {
         let Ok(name) = name_of(self.here.as_fd()) else { return false };
-        let is_below = |root: c_int, pid: &str| {
+        let is_below = |root: c_int, prefix: &str, pid: &str| {
             // From the number on its name is the same in any mount.
             let components: Vec<&[u8]> = name.split_str("/").collect();
             let Some(at) = components.iter().rposition(|component| *component == pid.as_bytes()) else { return false };
-            let below = CString::new(bstr::join("/", &components[at..]));
-            below.is_ok_and(|below| {
-                sys::identity(root, &below, libc::AT_SYMLINK_NOFOLLOW).is_ok_and(|own| own.place() == directory.place())
-            })
+            let below = [prefix.as_bytes(), &bstr::join("/", &components[at..])].concat();
+            let own =
+                CString::new(below).ok().and_then(|below| sys::identity(root, &below, libc::AT_SYMLINK_NOFOLLOW).ok());
+            own.is_some_and(|own| own.place() == directory.place())
         };
-        let ours = || sys::openat(libc::AT_FDCWD, c"/proc", NAMING | libc::O_DIRECTORY);
         OURS.is_some_and(|own| own.shares_device(&directory))
-            && ours().is_ok_and(|root| is_below(root.as_raw_fd(), &self.ids.pid.to_string()))
-            || self.through.as_ref().is_some_and(|(root, pid)| is_below(root.as_raw_fd(), pid))
+            && is_below(libc::AT_FDCWD, "/proc/", &self.ids.pid.to_string())
+            || self.through.as_ref().is_some_and(|(root, pid)| is_below(root.as_raw_fd(), "", pid))
     }
 
     /// The tracee's process and thread id as the procfs at `here` numbers

@@ -480,8 +480,8 @@ fn passed(tid: pid_t, event: &Event, call: &Call, index: usize, crossed: &Crosse
     // What led nowhere was judged as a text. It could lead somewhere by now,
     // through a descriptor that was a pipe and is a directory; and a text
     // without its `..` does lead elsewhere.
-    let goes_up = name.split_str("/").any(|component| component == b"..");
-    if path.state == PathState::Unresolved && (crossed.magic() || goes_up) {
+    let goes_up = || name.split_str("/").any(|component| component == b"..");
+    if path.state == PathState::Unresolved && (crossed.magic() || goes_up()) {
         return Passed::Fails(crossed.failure(tid));
     }
     let Some(mut stable) = resolve::stable_name(tid, path) else { return Passed::Changeable };
