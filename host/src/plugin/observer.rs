@@ -5,8 +5,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::dispatch::ask_all;
 use super::{Plugin, Subscription};
@@ -16,6 +17,11 @@ use crate::sight::Sight;
 
 /// Events that wait.
 const QUEUE: usize = 8192;
+
+/// From one batch to the next while events come. To wake the thread for each
+/// would cost the tracer, and on one processor the tracee too, more than the
+/// judging (measured). An event after a quiet time is taken at once.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What the thread is given.
 #[derive(Debug)]
@@ -45,15 +51,13 @@ impl Observer {
         let (queue, items) = sync_channel::<Item>(QUEUE);
         let of_thread = output.clone();
         let thread = thread::Builder::new().name("observer".into()).spawn(move || {
-            for item in items {
-                match item {
-                    Item::Event(event) => drop(ask_all(&mut plugins, &event, &of_thread)),
-                    Item::Plugins(mut heirs) => {
-                        super::hand_over(std::mem::take(&mut plugins), &mut heirs);
-                        plugins = heirs;
-                    }
+            in_batches(&items, |item| match item {
+                Item::Event(event) => drop(ask_all(&mut plugins, &event, &of_thread)),
+                Item::Plugins(mut heirs) => {
+                    super::hand_over(std::mem::take(&mut plugins), &mut heirs);
+                    plugins = heirs;
                 }
-            }
+            });
         })?;
         Ok(Self { subscriptions, queue, next: None, thread, dropped: 0, dropped_in_all: 0, output, sight })
     }
@@ -106,6 +110,7 @@ impl Observer {
     /// Waits for what is queued; how many events were dropped in all.
     pub(super) fn finish(self) -> u64 {
         drop(self.queue);
+        self.thread.thread().unpark();
         if self.thread.join().is_err() {
             tracing::error!("the observe lane ended early; what was queued is lost");
         }
@@ -116,6 +121,52 @@ impl Observer {
     }
 }
 
+/// Takes all items in order until nobody can send more. Woken from its pause,
+/// it looks at once.
+fn in_batches<T>(items: &Receiver<T>, mut take: impl FnMut(T)) {
+    while let Ok(first) = items.recv() {
+        take(first);
+        let mut paused = false;
+        loop {
+            paused = match items.try_recv() {
+                Ok(item) => {
+                    take(item);
+                    false
+                }
+                Err(TryRecvError::Empty) if paused => break,
+                Err(TryRecvError::Empty) => {
+                    thread::park_timeout(PAUSE);
+                    true
+                }
+                Err(TryRecvError::Disconnected) => return,
+            };
+        }
+    }
+}
+
 fn subscriptions(plugins: &[Plugin]) -> Vec<Subscription> {
     plugins.iter().map(|plugin| plugin.subscription.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_taken_in_order_however_it_comes() {
+        let (sender, items) = sync_channel(4);
+        let taker = thread::spawn(move || {
+            let mut taken = Vec::new();
+            in_batches(&items, |item| taken.push(item));
+            taken
+        });
+        for item in 0..100 {
+            sender.send(item).expect("somebody takes it");
+            if item % 30 == 0 {
+                thread::sleep(2 * PAUSE);
+            }
+        }
+        drop(sender);
+        assert_eq!(taker.join().expect("it ends"), (0..100).collect::<Vec<_>>());
+    }
 }

@@ -33,8 +33,12 @@ pub enum Metering {
 /// Fuel that stands for a millisecond of the deadline: about as many Wasm
 /// instructions as a core of the year 2020 executes in it.
 const FUEL_PER_MS: u64 = 1_000_000;
-/// Length of an epoch.
+/// Length of an epoch while a call is under way.
 const TICK: Duration = Duration::from_millis(1);
+/// From one look for such a call to the next: a call can take so much longer
+/// than its deadline. Most calls are over within microseconds, and on one
+/// processor each look takes the tracee's time.
+const LOOK: Duration = Duration::from_millis(4);
 /// Native stack that a plugin may use.
 const MAX_WASM_STACK: usize = 512 * 1024;
 
@@ -186,14 +190,14 @@ impl Drop for Running<'_> {
 struct Ticker {
     /// Calls whose time runs.
     running: AtomicU32,
-    /// A call was made since the last tick.
+    /// A call was made since the last look.
     called: AtomicBool,
     asleep: AtomicBool,
     thread: std::sync::OnceLock<Thread>,
 }
 
-/// Ticks without a call before the ticker goes to sleep.
-const IDLE_TICKS: u32 = 50;
+/// Looks without a call before the ticker goes to sleep.
+const IDLE_LOOKS: u32 = 12;
 
 impl Ticker {
     fn start(engine: Engine) -> std::io::Result<Arc<Self>> {
@@ -209,10 +213,11 @@ impl Ticker {
             while let Some(ticker) = of_thread.upgrade() {
                 engine.increment_epoch();
                 let called = ticker.called.swap(false, Ordering::SeqCst);
-                idle = if called || ticker.running.load(Ordering::SeqCst) > 0 { 0 } else { idle + 1 };
-                if idle < IDLE_TICKS {
+                let runs = ticker.running.load(Ordering::SeqCst) > 0;
+                idle = if called || runs { 0 } else { idle + 1 };
+                if idle < IDLE_LOOKS {
                     drop(ticker);
-                    thread::sleep(TICK);
+                    thread::sleep(if runs { TICK } else { LOOK });
                     continue;
                 }
                 ticker.asleep.store(true, Ordering::SeqCst);
