@@ -209,3 +209,12 @@ fn process_monitor_tells_of_every_program() {
     assert!(exes[1].ends_with("/true") && exes[2].ends_with("/echo"), "{exes:?}");
     assert_eq!(outcome.stdout, "x\n");
 }
+
+/// Memory for what is judged costs a descriptor of ours a process; without one
+/// it is made in the process.
+#[test]
+fn more_processes_than_we_may_have_descriptors() {
+    let few = ["sh", "-c", r#"ulimit -n 64 && exec "$@""#, "sh"];
+    let outcome = host().through(&few).tracee(&["processes-with-threads", "100", "/etc/passwd"]);
+    outcome.says("0 failed");
+}

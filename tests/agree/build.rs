@@ -103,6 +103,14 @@ int main(int count, char **words) {
             "#,
             "3: 33",
         ),
+        #[cfg(target_arch = "x86_64")]
+        cc(
+            "a 32-bit program with a thread",
+            NARROW,
+            "cc -m32 -O1 -ffreestanding -fno-pic -fno-stack-protector -nostdlib -static -o program program.c || exit
+            ./program; echo $?; rm program",
+            "7\n",
+        ),
         cc("vfork, clone and posix_spawn", SPAWN, "cc -w -O1 -o program program.c && ./program; rm program", "spawned 3"),
         cc(
             "a program with set-user-ID",
@@ -129,6 +137,58 @@ int main(void) {
         ),
     ]
 }
+
+/// Without a C library, of which few machines have a 32-bit one: names are
+/// looked up by one thread, and then by one of two.
+#[cfg(target_arch = "x86_64")]
+const NARROW: &str = r#"
+static int call(int number, int a, int b, int c, int d) {
+    int result;
+    asm volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(0) : "memory");
+    return result;
+}
+
+static void say(int number) {
+    char text[16];
+    int at = 16;
+    unsigned rest = number < 0 ? -number : number;
+    text[--at] = '\n';
+    do text[--at] = '0' + rest % 10; while (rest /= 10);
+    if (number < 0) text[--at] = '-';
+    call(4, 1, (int)(text + at), 16 - at, 0);
+}
+
+static void look(void) {
+    say(call(5, (int)"program.c", 0, 0, 0));
+    say(call(5, (int)"missing", 0, 0, 0));
+    say(call(295, -100, (int)"../../../../../../../../etc/passwd", 0, 0));
+    say(call(33, (int)"/bin", 0, 0, 0));
+    say(call(38, (int)"program", (int)"renamed", 0, 0));
+    say(call(38, (int)"renamed", (int)"program", 0, 0));
+}
+
+static char stack[65536];
+static volatile int done;
+
+static void thread(void) {
+    while (!done) call(158, 0, 0, 0, 0);
+    call(1, 0, 0, 0, 0);
+}
+
+void _start(void) {
+    look();
+    void **top = (void **)(stack + sizeof stack - 64);
+    *top = (void *)thread;
+    int result;
+    /* CLONE_VM, _FS, _FILES, _SIGHAND, _THREAD */
+    asm volatile("int $0x80; test %%eax, %%eax; jnz 1f; ret; 1:"
+        : "=a"(result) : "a"(120), "b"(0x10f00), "c"(top), "d"(0), "S"(0), "D"(0) : "memory");
+    say(result > 0);
+    look();
+    done = 1;
+    call(252, 7, 0, 0, 0);
+}
+"#;
 
 const THREADS: &str = r#"
 #define _GNU_SOURCE

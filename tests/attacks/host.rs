@@ -63,6 +63,8 @@ const SIGNALS: &[Row] = &[
     (&["tgsigqueue"], &["EPERM"]),
     (&["sigio"], &["EPERM"]),
     (&["sigio-ex"], &["EPERM"]),
+    #[cfg(target_arch = "x86_64")]
+    (&["sigio-ex-int80"], &["EPERM"]),
     (&["socket-owner"], &["EPERM"]),
     (&["pidfd-signal-flipped"], &["never sent"]),
     (&["owner-flipped"], &["never owned"]),

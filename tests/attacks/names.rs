@@ -47,6 +47,7 @@ const NAMES: &[Row] = &[
     ("o-path-reopened", "leaked", &["EACCES"], Prevented),
     ("o-path-reopened-dev-fd", "leaked", &["EACCES"], Prevented),
     ("handle", "leaked", &["EACCES"], Prevented),
+    ("handle-of-path", "ok leaked", &["EACCES"], Prevented),
     ("long-name", "ENAMETOOLONG", &["ENAMETOOLONG", "EACCES"], Harmless),
     ("longest-name", "leaked", &["EACCES"], Prevented),
     ("beyond-path-max", "leaked", &["EACCES"], Prevented),
@@ -60,6 +61,10 @@ const NAMES: &[Row] = &[
     ("flags-upper-half", "leaked", &["EACCES"], Prevented),
     #[cfg(target_arch = "x86_64")]
     ("number-upper-half", "leaked", &["EACCES"], Prevented),
+    #[cfg(target_arch = "x86_64")]
+    ("number-upper-half-beside-a-thread", "leaked", &["EACCES"], Prevented),
+    #[cfg(target_arch = "x86_64")]
+    ("segment-beside-a-thread", "ok ok leaked", &["ok ok EACCES"], Prevented),
     ("unreadable-page", "EFAULT", &["EACCES"], Prevented),
     ("half-readable", "EFAULT", &["EACCES"], Prevented),
 ];

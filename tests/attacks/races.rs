@@ -157,6 +157,18 @@ fn memory_changed_by_anybody() {
     all(&rows, &guarding_files);
 }
 
+/// By a child made through the 32-bit gate, also where the host may not ask the
+/// kernel what two processes share (kcmp(2)). Prevented.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn memory_changed_by_a_child_of_the_other_convention() {
+    let row: (&[&str], _, _) = (&["race", "clone3-vm-int80", "openat", "ROOT", "ATTEMPTS"], Sides::Both, &[][..]);
+    all(&[row], &guarding_files);
+    let (attacker, kcmp) = (attacker(), libc::SYS_kcmp.to_string());
+    let without = [attacker.to_str().unwrap(), "without", &kcmp];
+    all(&[row], &|place| guarding_files(place).through(&without));
+}
+
 /// Whatever the call whose name changes. Prevented.
 #[test]
 fn memory_changed_under_any_call() {
@@ -307,7 +319,7 @@ fn the_page_of_copies() {
         "remap-stack",
     ];
     if cfg!(target_arch = "x86_64") {
-        whats.extend(["map-over-by-structure", "attach-over-by-ipc"]);
+        whats.extend(["map-over-by-structure", "attach-over-by-ipc", "unmap-upper-half", "map-over-upper-half"]);
     }
     let rows: Vec<_> = whats.iter().map(|what| ["page", *what, "ROOT", "ATTEMPTS"]).collect();
     let mut rows: Vec<_> = rows.iter().map(|words| (&words[..], Sides::Both, &[][..])).collect();

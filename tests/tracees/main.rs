@@ -117,6 +117,7 @@ fn main() {
             }
             println!("ok");
         }
+        ["processes-with-threads", count, path] => processes_with_threads(count.parse().unwrap(), path),
         ["exit", code] => std::process::exit(code.parse().unwrap()),
         ["kill-self", signal] => {
             unsafe { libc::raise(signal.parse().unwrap()) };
@@ -288,6 +289,36 @@ fn interrupted_sleep() {
 }
 
 /// open(2) by the 32-bit gate. The name must lie below 4 GiB.
+/// As many processes at once, each with another thread, and each opens `path`.
+fn processes_with_threads(count: u32, path: &str) {
+    let mut all_there = [0; 2];
+    check(unsafe { libc::pipe(all_there.as_mut_ptr()) }.into()).unwrap();
+    let children: Vec<c_int> = (0..count)
+        .map(|_| {
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(60)));
+                let failed = open(libc::AT_FDCWD, path, libc::O_RDONLY).is_err();
+                unsafe {
+                    libc::close(all_there[1]);
+                    libc::read(all_there[0], (&raw mut all_there).cast(), 1);
+                    libc::_exit(failed.into());
+                }
+            }
+            child
+        })
+        .collect();
+    // They are all there before any goes on.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    unsafe { libc::close(all_there[1]) };
+    let failed = children.iter().filter(|child| {
+        let mut status = 0;
+        unsafe { libc::waitpid(**child, &raw mut status, 0) };
+        status != 0
+    });
+    println!("{} failed", failed.count());
+}
+
 #[cfg(target_arch = "x86_64")]
 fn int80_open(path: &str) -> io::Result<c_long> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;

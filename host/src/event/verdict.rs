@@ -59,6 +59,8 @@ impl Errno {
     pub const ESRCH: Self = Self(3);
     /// `EBADF`
     pub const EBADF: Self = Self(9);
+    /// `EFAULT`
+    pub const EFAULT: Self = Self(14);
     /// `EINVAL`
     pub const EINVAL: Self = Self(22);
     /// `ENOPROTOOPT`

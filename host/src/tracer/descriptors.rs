@@ -34,34 +34,88 @@ pub(super) unsafe fn restore_in_child() {
     }
 }
 
-/// Descriptors kept for tasks; with a thousand threads not each has its own.
-const MOST_KEPT: usize = 256;
-static KEPT: AtomicUsize = AtomicUsize::new(0);
+/// What descriptors are kept for. Each may take a part of what there is room
+/// for, so that there is always some to look with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// Where tasks stand; with a thousand threads not each has its own.
+    Directories,
+    /// Two a task.
+    Pagemaps,
+    /// Memory for what is judged, one an address space.
+    Regions,
+}
 
-/// A descriptor that counts as kept.
+/// How many are kept for each purpose, however much room there is.
+const MOST_KEPT: [usize; 3] = [256, 128, 1 << 20];
+static KEPT: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+
+impl Purpose {
+    /// One part in so many of all descriptors is for it.
+    fn part(self) -> u64 {
+        match self {
+            Self::Directories | Self::Regions => 4,
+            Self::Pagemaps => 8,
+        }
+    }
+
+    fn most(self) -> usize {
+        static LIMIT: OnceLock<u64> = OnceLock::new();
+        let limit = LIMIT.get_or_init(|| INHERITED.get().map_or(256, |inherited| inherited.rlim_max));
+        MOST_KEPT[self as usize].min(usize::try_from(limit / self.part()).unwrap_or(usize::MAX))
+    }
+}
+
+/// Room for what is kept, given back in the end.
 #[derive(Debug)]
-pub(super) struct Kept(OwnedFd);
+pub(super) struct Room(Purpose);
+
+impl Room {
+    /// Takes room; none if enough is kept.
+    pub(super) fn take(purpose: Purpose) -> Option<Self> {
+        let room = Self(purpose);
+        (KEPT[purpose as usize].fetch_add(1, Ordering::Relaxed) < purpose.most()).then_some(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        KEPT[self.0 as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A descriptor of a directory that is kept.
+#[derive(Debug)]
+pub(super) struct Kept(OwnedFd, #[allow(dead_code, reason = "held")] Room);
 
 impl Kept {
     /// Keeps `fd`, or gives it back if enough are kept.
     pub(super) fn keep(fd: OwnedFd) -> Result<Self, OwnedFd> {
-        if KEPT.fetch_add(1, Ordering::Relaxed) < MOST_KEPT {
-            Ok(Self(fd))
-        } else {
-            KEPT.fetch_sub(1, Ordering::Relaxed);
-            Err(fd)
+        match Room::take(Purpose::Directories) {
+            Some(room) => Ok(Self(fd, room)),
+            None => Err(fd),
         }
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        KEPT.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_given_back() {
+        let most = Purpose::Pagemaps.most();
+        assert!((1..=128).contains(&most));
+        for _ in 0..2 {
+            let taken: Vec<Room> = std::iter::from_fn(|| Room::take(Purpose::Pagemaps)).collect();
+            assert_eq!(taken.len(), most);
+            assert!(Room::take(Purpose::Regions).is_some(), "it is another's");
+        }
     }
 }

@@ -37,7 +37,7 @@ use super::selection::Selection;
 use super::signals::Role;
 use super::space::{Shared, Space};
 use super::stop::{Moment, Reason, Report, Stopped, Stops};
-use super::task::{Task, Tasks};
+use super::task::{Origin, Standing, Task, Tasks};
 use super::{Handler, Signals, Stopping, Waker, filter, procfs, scan, signals, sys};
 use crate::decode::{Arch, Memory as _};
 use crate::event::{Event, ExitStatus, Kind, ProcessEvent, ProcessEvents};
@@ -165,27 +165,31 @@ pub fn attach(
     Ok(())
 }
 
-/// The flags of the call with which a task has just made another, if they are
-/// in a register.
-fn clone_flags(stop: &Stopped) -> Option<u64> {
-    let call = stop.registers().ok()?.call();
+/// The call with which a task has just made another: its name and arguments.
+/// The code that made it says nothing of its convention: 64-bit code can make
+/// calls of i386.
+fn making(stop: &Stopped) -> Option<(&'static str, [u64; 6])> {
+    let call = stop.registers().ok()?.call_of(stop.convention()?)?;
     let arch = Arch::from_audit(call.audit, call.nr as u32)?;
-    match arch.spec(call.nr as u32).name {
-        "fork" => Some(0),
-        "vfork" => Some((libc::CLONE_VM | libc::CLONE_VFORK) as u64),
-        "clone" => Some(call.args[0]),
+    Some((arch.spec(call.nr as u32).name, call.args))
+}
+
+/// Its flags, if they are in a register.
+fn clone_flags(making: (&str, [u64; 6])) -> Option<u64> {
+    match making {
+        ("fork", _) => Some(0),
+        ("vfork", _) => Some((libc::CLONE_VM | libc::CLONE_VFORK) as u64),
+        ("clone", [flags, ..]) => Some(flags),
         _ => None,
     }
 }
 
 /// The flags where they are in memory. Nobody has changed them: the child has
 /// yet to run, and a caller that is not alone has them where only we can write.
-fn clone3_flags(stop: &Stopped) -> Option<u64> {
-    let call = stop.registers().ok()?.call();
-    let arch = Arch::from_audit(call.audit, call.nr as u32)?;
+fn clone3_flags(tid: pid_t, making: (&str, [u64; 6])) -> Option<u64> {
+    let ("clone3", [address, ..]) = making else { return None };
     let mut flags = [0; 8];
-    let read = arch.spec(call.nr as u32).name == "clone3"
-        && TraceeMemory(stop.tid()).read(call.args[0], &mut flags) == flags.len();
+    let read = TraceeMemory(tid).read(address, &mut flags) == flags.len();
     read.then(|| u64::from_le_bytes(flags))
 }
 
@@ -459,7 +463,11 @@ impl<'h> Engine<'h> {
     /// stop, or for good if we are leaving.
     fn go_on(&mut self, stop: Stopped, signal: c_int) {
         let (tid, leaving) = (stop.tid(), self.leaving);
+        let tells_execs = self.processes.execs;
         let task = self.task(tid);
+        if tells_execs {
+            task.origin.resumed = sys::boot_ticks();
+        }
         let protected = task.pending.as_ref().is_some_and(|pending| pending.protected.is_some());
         // Interrupted by us, a call that it enters would fail: that is mended
         // at the call's exit.
@@ -488,15 +496,25 @@ impl<'h> Engine<'h> {
         let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return self.go_on(stop, 0) };
         let child = message as pid_t;
         let pid = self.task(tid).pid;
-        let flags = clone_flags(&stop);
+        let making = making(&stop);
+        let flags = making.and_then(clone_flags);
+        let in_memory = || making.and_then(|making| clone3_flags(tid, making));
         let has = |flags: u64, flag: c_int| flags & flag as u64 != 0;
         let thread = flags.map_or_else(|| procfs::is_thread_of(child, pid), |flags| has(flags, libc::CLONE_THREAD));
         let shared = (!thread).then(|| {
             let told = flags.map(Shared::of_flags).or_else(|| Shared::by(tid, child));
-            told.or_else(|| clone3_flags(&stop).map(Shared::of_flags)).unwrap_or(Shared::UNKNOWN)
+            told.or_else(|| in_memory().map(Shared::of_flags)).unwrap_or(Shared::UNKNOWN)
         });
         let same_tree = self.moving == 0 && flags.is_some_and(|flags| !has(flags, libc::CLONE_NEWNS));
+        let tells_execs = self.processes.execs;
         let parent = self.task(tid);
+        if same_tree && tells_execs {
+            parent.learn_cwd(tid);
+        }
+        let origin = match flags {
+            _ if thread => Origin { container: parent.origin.container.clone(), ..Origin::default() },
+            _ => flags.or_else(in_memory).map(|flags| parent.origin.of_child(pid, flags)).unwrap_or_default(),
+        };
         let space = match shared {
             None | Some(Shared { memory: true, .. }) => parent.space.clone(),
             Some(shared) => {
@@ -508,11 +526,13 @@ impl<'h> Engine<'h> {
                 space
             }
         };
+        let waits = shared.is_some_and(|shared| shared.memory && !shared.descriptors && !shared.file_system)
+            && flags.is_some_and(|flags| has(flags, libc::CLONE_VFORK));
         // A thread may share them with whomever its maker does.
         let shares_file_system = shared.map_or(parent.shares_file_system, |shared| shared.file_system);
         let (filtered, needs_tracer) = (parent.filtered, parent.needs_tracer);
         let (permits, exe) = (parent.permits, parent.exe.clone());
-        let our_root = same_tree && parent.has_our_root();
+        let standing = if same_tree { parent.standing() } else { Standing::default() };
         let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
         // It may be on its way already, if it came before its parent told: then it
         // may have made others since, and is known by what was thought of it.
@@ -530,9 +550,9 @@ impl<'h> Engine<'h> {
         }
         if !runs {
             task.shares_file_system = shares_file_system;
-            if our_root {
-                task.note_our_root();
-            }
+            task.lender = waits.then_some(tid);
+            task.stand_with(&standing);
+            task.origin = origin;
         }
         if shared.is_some_and(|shared| shared.file_system) {
             // Nobody knows which of the threads have the same.
@@ -557,8 +577,10 @@ impl<'h> Engine<'h> {
             self.remove(tid);
             self.tasks.insert(tid, task);
         }
+        let parent = self.tasks.get(&tid).and_then(|task| task.origin.parent);
+        let parent = parent.filter(|parent| self.tasks.contains_key(parent));
         let task = self.task(tid);
-        task.pid = tid;
+        (task.pid, task.origin.parent) = (tid, parent);
         task.renew();
         task.sets_up = false;
         task.pending.take_if(|pending| {
@@ -571,7 +593,7 @@ impl<'h> Engine<'h> {
         self.deliver(tid);
         if self.processes.execs {
             let task = self.task(tid);
-            task.exe = task.now_running(tid).exe;
+            task.exe = task.now_running(&stop, true).exe;
         }
         if let Some(judged) = judged {
             self.verify_program(&stop, &judged);

@@ -29,6 +29,7 @@ mod filters;
 mod guard;
 mod guardian;
 mod inbox;
+mod initial_stack;
 mod launch;
 mod mappings;
 mod memory;

@@ -51,7 +51,6 @@ pub(super) struct Pagemap {
     words: File,
     /// None if it cannot be opened.
     maps: OnceCell<Option<Maps>>,
-    tid: pid_t,
 }
 
 /// What [`Pagemap::settle`] came to, best first.
@@ -80,23 +79,24 @@ impl Pagemap {
     /// Of the address space of task `tid`, which the caller must be allowed to
     /// trace.
     pub(super) fn open(tid: pid_t) -> io::Result<Self> {
-        Ok(Self { words: File::open(format!("/proc/{tid}/pagemap"))?, maps: OnceCell::new(), tid })
+        Ok(Self { words: File::open(format!("/proc/{tid}/pagemap"))?, maps: OnceCell::new() })
     }
 
-    fn maps(&self) -> Option<&Maps> {
-        self.maps.get_or_init(|| Maps::open(self.tid).ok()).as_ref()
+    fn maps(&self, tid: pid_t) -> Option<&Maps> {
+        self.maps.get_or_init(|| Maps::open(tid).ok()).as_ref()
     }
 
-    /// The file that is mapped at `address`.
-    pub(super) fn file_at(&self, address: u64) -> Option<BString> {
-        self.maps()?.at(address, true).ok()??.file
+    /// The file that is mapped at `address`; `tid` lives there.
+    pub(super) fn file_at(&self, tid: pid_t, address: u64) -> Option<BString> {
+        self.maps(tid)?.at(address, true).ok()??.file
     }
 
     /// Sees to it that all pages of the `length` bytes at `address` are the
     /// address space's own: those that it still shares with a relative or,
     /// mapped privately, with a file are copied, by writing a word of theirs
-    /// back. The task is stopped and nobody else lives in its address space.
-    pub(super) fn settle(&self, address: u64, length: u64) -> Settled {
+    /// back. Task `tid` is stopped, and nobody else who runs lives in the address
+    /// space.
+    pub(super) fn settle(&self, tid: pid_t, address: u64, length: u64) -> Settled {
         let Some(last) = length.checked_sub(1) else { return Settled::Already };
         let Some(last) = address.checked_add(last) else { return Settled::Shared };
         let (first_page, last_page) = (address / page_size(), last / page_size());
@@ -104,15 +104,15 @@ impl Pagemap {
         if pages == Pages::Exclusive {
             return Settled::Already;
         }
-        if pages == Pages::Other && !self.is_mapped_privately(address, last) {
+        if pages == Pages::Other && !self.is_mapped_privately(tid, address, last) {
             return Settled::Shared;
         }
         for page in (first_page..=last_page).take(MOST) {
             let word = address.max(page * page_size()) & !7;
             let mut bytes = [0; 8];
-            let read = sys::read_memory(self.tid, word, &mut bytes) == bytes.len();
+            let read = sys::read_memory(tid, word, &mut bytes) == bytes.len();
             if self.pages(page, page) != Pages::Exclusive
-                && !(read && sys::poke(self.tid, word, u64::from_ne_bytes(bytes)).is_ok())
+                && !(read && sys::poke(tid, word, u64::from_ne_bytes(bytes)).is_ok())
             {
                 return Settled::Shared;
             }
@@ -124,8 +124,8 @@ impl Pagemap {
     }
 
     /// Whether everything from `first` to `last` is mapped privately.
-    fn is_mapped_privately(&self, first: u64, last: u64) -> bool {
-        let Some(maps) = self.maps() else { return false };
+    fn is_mapped_privately(&self, tid: pid_t, first: u64, last: u64) -> bool {
+        let Some(maps) = self.maps(tid) else { return false };
         let mut next = first;
         // Each mapping has a page, at least.
         for _ in 0..MOST {

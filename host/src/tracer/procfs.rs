@@ -1,9 +1,11 @@
 //! What procfs says of a process (proc(5)). Files that are gone or forbidden
 //! leave their fields empty: a process can end at any time.
 
+use std::cell::LazyCell;
 use std::fs;
 use std::io::Read;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 
 use bstr::{BString, ByteSlice};
 use libc::pid_t;
@@ -60,13 +62,18 @@ fn range(line: &[u8]) -> Option<Range<u64>> {
 }
 
 /// What a process runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Program {
     pub(super) exe: BString,
     pub(super) argv: Vec<BString>,
 }
 
 impl Program {
+    /// What a task runs that has just executed it, if its arguments are known.
+    pub(super) fn begun(tid: pid_t, argv: Vec<BString>) -> Self {
+        Self { exe: link(tid, "exe"), argv }
+    }
+
     pub(super) fn of(tid: pid_t) -> Self {
         let mut argv: Vec<BString> =
             read(tid, "cmdline", MAX_CMDLINE).split(|byte| *byte == 0).map(BString::from).collect();
@@ -77,14 +84,36 @@ impl Program {
     }
 }
 
-/// The process that thread `tid` belongs to, with that thread's credentials.
-pub(super) fn process(tid: pid_t) -> Process {
-    process_of(tid, Program::of(tid))
+/// What is known of a process without asking procfs, each of whose files the
+/// kernel makes for the process when it is first opened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// The process that the thread belongs to.
+    pub(super) pid: Option<pid_t>,
+    pub(super) parent: Option<pid_t>,
+    pub(super) start_time: Option<u64>,
+    pub(super) program: Option<Program>,
+    pub(super) comm: Option<BString>,
+    /// User and group; real, effective, saved and of the file system are one.
+    pub(super) ids: Option<(u32, u32)>,
+    pub(super) cwd: Option<BString>,
+    pub(super) container: Option<Option<String>>,
 }
 
-/// The same, if it is known what it runs.
-pub(super) fn process_of(tid: pid_t, program: Program) -> Process {
-    let status = read(tid, "status", 64 * 1024);
+/// Effective user and group of a task, to whom its directory belongs
+/// (`proc_pid(5)`).
+pub(super) fn owner(tid: pid_t) -> Option<(u32, u32)> {
+    fs::metadata(format!("/proc/{tid}")).ok().map(|found| (found.uid(), found.gid()))
+}
+
+/// The process that thread `tid` belongs to, with that thread's credentials.
+pub(super) fn process(tid: pid_t) -> Process {
+    process_of(tid, Known::default())
+}
+
+/// The same, as far as it is not known.
+pub(super) fn process_of(tid: pid_t, known: Known) -> Process {
+    let status = LazyCell::new(|| read(tid, "status", 64 * 1024));
     let field = |key: &str| {
         status
             .lines()
@@ -100,19 +129,24 @@ pub(super) fn process_of(tid: pid_t, program: Program) -> Process {
         }
         ids
     };
-    let stat = read(tid, "stat", 4096);
+    let stat = LazyCell::new(|| read(tid, "stat", 4096));
+    let program = known.program.unwrap_or_else(|| Program::of(tid));
+    let (uids, gids) = match known.ids {
+        Some((user, group)) => ([user; 4], [group; 4]),
+        None => (four("Uid:"), four("Gid:")),
+    };
     Process {
-        pid: number("Tgid:").unwrap_or(tid),
-        parent: number("PPid:").unwrap_or(0),
-        start_time: start_time(&stat),
+        pid: known.pid.or_else(|| number("Tgid:")).unwrap_or(tid),
+        parent: known.parent.or_else(|| number("PPid:")).unwrap_or(0),
+        start_time: known.start_time.unwrap_or_else(|| start_time(&stat)),
         exe: program.exe,
-        comm: command(&stat).into(),
+        comm: known.comm.unwrap_or_else(|| command(&stat).into()),
         argv: program.argv,
-        cwd: link(tid, "cwd"),
-        uids: four("Uid:"),
-        gids: four("Gid:"),
-        capabilities: field("CapEff:").and_then(|text| u64::from_str_radix(&text, 16).ok()).unwrap_or(0),
-        container: container_of(tid),
+        cwd: known.cwd.unwrap_or_else(|| link(tid, "cwd")),
+        uids,
+        gids,
+        capabilities: sys::effective_capabilities(tid).unwrap_or(0),
+        container: known.container.unwrap_or_else(|| container_of(tid)),
     }
 }
 

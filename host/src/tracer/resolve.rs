@@ -321,6 +321,18 @@ pub(super) fn proc_path(tid: pid_t, entry: &str) -> CString {
 /// The name of what a descriptor of our own refers to, from the root of its
 /// mount namespace.
 pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
+    let name = bare_name_of(fd)?;
+    // So is a file called that was opened by its handle, if the kernel does not
+    // know its name (open_by_handle_at(2)).
+    if name == "/" && sys::identity_of(fd)?.kind != libc::S_IFDIR as u16 {
+        return Err(io::Error::other("its name is not known"));
+    }
+    Ok(if name.ends_with(DELETED) { last_name(fd, name) } else { name })
+}
+
+/// The same, with what the kernel puts after the name of an object that has
+/// lost it.
+pub(super) fn bare_name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
     // Kept open: looking up three directories anew costs as much as the rest.
     static OWN: OnceLock<Option<OwnedFd>> = OnceLock::new();
     let open = || sys::openat(libc::AT_FDCWD, c"/proc/self/fd", NAMING | libc::O_DIRECTORY).ok();
@@ -330,8 +342,7 @@ pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
     let name = CStr::from_bytes_until_nul(&digits).expect("the last byte is NUL");
     // Not the kernel's error for the name that was followed: it followed it.
     // A name longer than `PATH_MAX` has ENAMETOOLONG here.
-    let name = read_link(own.as_raw_fd(), name).map_err(|error| io::Error::other(format!("no name: {error}")))?;
-    Ok(if name.ends_with(DELETED) { last_name(fd, name) } else { name })
+    read_link(own.as_raw_fd(), name).map_err(|error| io::Error::other(format!("no name: {error}")))
 }
 
 /// The name that an object had before it lost it; `name` itself if that is

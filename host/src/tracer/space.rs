@@ -10,7 +10,9 @@ use std::rc::{Rc, Weak};
 
 use libc::{c_int, pid_t};
 
+use super::descriptors::{Purpose, Room};
 use super::filters::Permits;
+use super::pagemap::Pagemap;
 use super::region::Region;
 use super::sys;
 
@@ -25,6 +27,7 @@ struct Inner {
     /// that nobody else can write to.
     served: Cell<bool>,
     region: RefCell<Option<Rc<Region>>>,
+    pagemap: RefCell<Option<(Pagemap, Room)>>,
     /// The region has been seen where it belongs.
     mapped: Cell<bool>,
     /// How often mapping it came to nothing.
@@ -45,6 +48,7 @@ impl Space {
             exposed: Cell::new(exposed),
             served: Cell::new(served),
             region: RefCell::new(region),
+            pagemap: RefCell::default(),
             mapped: Cell::new(false),
             failures: Cell::new(0),
             busy: RefCell::default(),
@@ -72,6 +76,24 @@ impl Space {
     /// Nobody but its one task can change what a call of it means.
     pub(super) fn is_alone(&self) -> bool {
         !self.0.exposed.get() && Rc::strong_count(&self.0) == 1
+    }
+
+    /// Likewise, but for one other task of it, which does not run.
+    pub(super) fn is_alone_with(&self, other: &Self) -> bool {
+        !self.0.exposed.get() && self.is_same(other) && Rc::strong_count(&self.0) == 2
+    }
+
+    /// Asks its pagemap, opened for task `tid` of it if it is not open; it stays
+    /// so if there is room.
+    pub(super) fn with_pagemap<T>(&self, tid: pid_t, ask: impl FnOnce(&Pagemap) -> T) -> Option<T> {
+        let mut kept = self.0.pagemap.borrow_mut();
+        if let Some((pagemap, _)) = &*kept {
+            return Some(ask(pagemap));
+        }
+        let pagemap = Pagemap::open(tid).ok()?;
+        let answer = ask(&pagemap);
+        *kept = Room::take(Purpose::Pagemaps).map(|room| (pagemap, room));
+        Some(answer)
     }
 
     /// Whether both are one.
@@ -120,8 +142,10 @@ impl Space {
             return None;
         }
         let mut region = self.0.region.borrow_mut();
-        if region.as_ref().is_none_or(|region| region.is_private() != private) {
+        if region.as_ref().is_none_or(|region| private && !region.is_private()) {
+            // So may what we have no descriptor left for.
             let made = if private { Ok(Region::private()) } else { Region::new() };
+            let made = made.or_else(|error| permits.memory.then(Region::private).ok_or(error));
             *region = Some(made.inspect_err(|error| tracing::warn!("cannot make memory for arguments: {error}")).ok()?);
         }
         region.clone()

@@ -155,6 +155,12 @@ impl Stopped {
         }
     }
 
+    /// The convention of the call that it is in (`AUDIT_ARCH_*`); none if the
+    /// kernel does not tell (before Linux 5.3).
+    pub(super) fn convention(&self) -> Option<u32> {
+        sys::syscall_info(self.tid).ok().map(|info| info.arch)
+    }
+
     /// Its registers.
     pub(super) fn registers(&self) -> Asked<Registers> {
         asked(Registers::of(self.tid))

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use libc::{c_int, c_long, c_uint, pid_t};
 
 use super::stop::Moment;
+use crate::decode::Arch;
 
 /// `PTRACE_O_*` and requests that libc has under other types.
 pub(super) const PTRACE_EVENT_STOP: c_int = libc::PTRACE_EVENT_STOP;
@@ -64,25 +65,57 @@ pub(super) struct CallInfo {
 
 /// What `info` says of a call; `None` at a stop of another kind.
 pub(super) fn moment(info: &libc::ptrace_syscall_info) -> Option<Moment> {
+    let call = |nr, args: [u64; 6], mark| {
+        // The kernel shows whole registers, and takes their lower halves.
+        let args = if info.arch == Arch::X86.audit() { args.map(|arg| arg & 0xffff_ffff) } else { args };
+        Some(Moment::Entry(CallInfo { audit: info.arch, nr, args, mark }))
+    };
     // SAFETY: `op` says which member of the union the kernel filled.
     unsafe {
         match info.op {
             libc::PTRACE_SYSCALL_INFO_SECCOMP => {
-                let call = info.u.seccomp;
-                let mark = Some(call.ret_data);
-                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args, mark }))
+                call(info.u.seccomp.nr, info.u.seccomp.args, Some(info.u.seccomp.ret_data))
             }
-            libc::PTRACE_SYSCALL_INFO_ENTRY => {
-                let call = info.u.entry;
-                Some(Moment::Entry(CallInfo { audit: info.arch, nr: call.nr, args: call.args, mark: None }))
-            }
+            libc::PTRACE_SYSCALL_INFO_ENTRY => call(info.u.entry.nr, info.u.entry.args, None),
             libc::PTRACE_SYSCALL_INFO_EXIT => Some(Moment::Exit(info.u.exit.sval)),
             _ => None,
         }
     }
 }
 
+/// Reads the general registers (`PTRACE_GETREGS`, which has them as we have
+/// them; `PTRACE_GETREGSET` has those of a 32-bit program in its own layout).
+#[cfg(target_arch = "x86_64")]
+pub(super) fn get_registers(tid: pid_t) -> io::Result<libc::user_regs_struct> {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    // SAFETY: the kernel writes one structure of integers.
+    unsafe {
+        check(libc::ptrace(libc::PTRACE_GETREGS, tid, 0, registers.as_mut_ptr()))?;
+        Ok(registers.assume_init())
+    }
+}
+
+/// Words of `struct user_regs_struct`.
+#[cfg(target_arch = "x86_64")]
+pub(super) const REGISTERS: usize = 27;
+
+/// Its words in order, which is that of `PTRACE_POKEUSER`'s offsets.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn register_words(registers: libc::user_regs_struct) -> [u64; REGISTERS] {
+    // SAFETY: the structure is as many unsigned longs and nothing else; that
+    // the sizes are the same is checked here.
+    unsafe { std::mem::transmute(registers) }
+}
+
+/// Registers with these words.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(super) fn registers_of(words: [u64; REGISTERS]) -> libc::user_regs_struct {
+    // SAFETY: as for `register_words`.
+    unsafe { std::mem::transmute(words) }
+}
+
 /// Reads a register set (`PTRACE_GETREGSET` with `NT_PRSTATUS`).
+#[cfg(not(target_arch = "x86_64"))]
 pub(super) fn get_registers(tid: pid_t) -> io::Result<libc::user_regs_struct> {
     let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
     let mut iov = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of::<libc::user_regs_struct>() };
@@ -95,6 +128,7 @@ pub(super) fn get_registers(tid: pid_t) -> io::Result<libc::user_regs_struct> {
 }
 
 /// Writes a register set.
+#[cfg(not(target_arch = "x86_64"))]
 pub(super) fn set_registers(tid: pid_t, registers: &libc::user_regs_struct) -> io::Result<()> {
     let mut iov = libc::iovec {
         iov_base: std::ptr::from_ref(registers).cast_mut().cast(),
@@ -449,6 +483,29 @@ pub(super) fn is_procfs(fd: BorrowedFd<'_>) -> bool {
     unsafe {
         libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()) == 0 && found.assume_init().f_type == libc::PROC_SUPER_MAGIC
     }
+}
+
+/// The effective capabilities of a task (capget(2)), bit N for number N.
+pub(super) fn effective_capabilities(tid: pid_t) -> io::Result<u64> {
+    /// `_LINUX_CAPABILITY_VERSION_3` (linux/capability.h).
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, tid as u32];
+    // `struct __user_cap_data_struct[2]`: effective, permitted, inheritable.
+    let mut data = [[0u32; 3]; 2];
+    // SAFETY: the kernel reads the header, and writes the two structures of
+    // that version.
+    check(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) })?;
+    Ok(u64::from(data[1][0]) << 32 | u64::from(data[0][0]))
+}
+
+/// When it is now, on the clock by which processes' start times are told
+/// (`proc_pid_stat(5)`, field 22): ticks since boot.
+pub(super) fn boot_ticks() -> Option<u64> {
+    use nix::time::{ClockId, clock_gettime};
+    /// `USER_HZ` (asm/param.h).
+    const PER_SECOND: u64 = 100;
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
+    Some(now.tv_sec() as u64 * PER_SECOND + now.tv_nsec() as u64 / (1_000_000_000 / PER_SECOND))
 }
 
 /// Current wall-clock time in nanoseconds (through the vDSO).

@@ -15,11 +15,14 @@ use super::attached::{Attached, Place as Attachment};
 use super::descriptors::Kept;
 use super::errand::Errand;
 use super::filters::Permits;
+use super::initial_stack::InitialStack;
+use super::memory::TraceeMemory;
 use super::pagemap::{Pagemap, Settled};
-use super::procfs::{self, Program};
+use super::procfs::{self, Known, Program};
 use super::protected::Protected;
 use super::resolve::{self, Base, Crossed, Ids, Place, Root};
 use super::space::Space;
+use super::stop::Stopped;
 use super::sys;
 use crate::decode::{Changes, Kind};
 use crate::event::{Call, Event, Oracle, Process, ResolvedPath};
@@ -53,6 +56,8 @@ pub(super) struct Task {
     pub(super) was_stopped: bool,
     /// What it shares with others.
     pub(super) space: Space,
+    /// Who made it by vfork(2), and waits until it executes a program or ends.
+    pub(super) lender: Option<pid_t>,
     /// It may share its working directory with another process, or will when
     /// the rest of its own is gone.
     pub(super) shares_file_system: bool,
@@ -74,12 +79,53 @@ pub(super) struct Task {
     pub(super) executing: Option<Arc<Event>>,
     /// Its executable, if process events are wanted.
     pub(super) exe: BString,
+    /// What is known of its process for as long as that lives.
+    pub(super) origin: Origin,
     /// Its end has been told.
     pub(super) end_told: bool,
     /// What names of its last event led through.
     pub(super) crossed: Arc<Crossed>,
-    pagemap: Option<Pagemap>,
     view: Arc<View>,
+}
+
+/// Where a process comes from. Of a thread that is not its process's first
+/// nothing is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origin {
+    /// Who made it; it may be gone, and another have taken it over.
+    pub(super) parent: Option<pid_t>,
+    /// Its start time, in ticks since boot.
+    pub(super) start_time: Option<u64>,
+    /// Its container, which a process does not change without changing
+    /// namespaces: known since it, or who it comes from, executed a program
+    /// without having changed any since.
+    pub(super) container: Option<Option<String>>,
+    /// When it last went on.
+    pub(super) resumed: Option<u64>,
+}
+
+impl Origin {
+    /// Of a child that `parent` has just made with these flags (clone(2)).
+    pub(super) fn of_child(&self, parent: pid_t, flags: u64) -> Self {
+        /// `CLONE_NEW*`, and `CLONE_INTO_CGROUP` of clone3.
+        const MOVES: u64 = 1 << 33
+            | 1 << 7
+            | (libc::CLONE_NEWNS
+                | libc::CLONE_NEWCGROUP
+                | libc::CLONE_NEWUTS
+                | libc::CLONE_NEWIPC
+                | libc::CLONE_NEWUSER
+                | libc::CLONE_NEWPID
+                | libc::CLONE_NEWNET) as u32 as u64;
+        let now = sys::boot_ticks();
+        Self {
+            parent: (flags & libc::CLONE_PARENT as u64 == 0).then_some(parent),
+            // It was made since its parent went on.
+            start_time: now.filter(|_| now == self.resumed),
+            container: self.container.clone().filter(|_| flags & MOVES == 0),
+            resumed: None,
+        }
+    }
 }
 
 /// A call in whose place another runs.
@@ -123,12 +169,38 @@ impl Pending {
 #[derive(Debug, Default)]
 struct View {
     root: OnceLock<Root>,
-    cwd: OnceLock<Kept>,
-    /// Kept from the time of its execution, when it was compared with what was
-    /// allowed.
-    program: OnceLock<Program>,
+    cwd: OnceLock<Arc<Kept>>,
+    /// Kept from the time of its execution, when the program was compared with
+    /// what was allowed.
+    known: OnceLock<Known>,
     process: OnceLock<Arc<Process>>,
     attached: Attached,
+}
+
+impl View {
+    /// Task `tid`'s working directory, opened; kept, if there is room.
+    fn cwd(&self, tid: pid_t) -> io::Result<Base<'_>> {
+        if let Some(kept) = self.cwd.get() {
+            return Ok(Base::Kept(kept.as_fd()));
+        }
+        let opened = resolve::open_cwd(tid)?;
+        match self.attached.place(tid, opened.as_fd()) {
+            Attachment::Nowhere => return Err(io::Error::other("a directory in no tree")),
+            Attachment::Now => return Ok(Base::Own(opened)),
+            Attachment::Stays => {}
+        }
+        Ok(match Kept::keep(opened) {
+            Ok(fd) => Base::Kept(self.cwd.get_or_init(|| Arc::new(fd)).as_fd()),
+            Err(fd) => Base::Own(fd),
+        })
+    }
+}
+
+/// Where a task stands, as far as a child that it makes stands there too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    our_root: bool,
+    cwd: Option<Arc<Kept>>,
 }
 
 impl Task {
@@ -145,6 +217,7 @@ impl Task {
             fresh: false,
             was_stopped: false,
             space: Space::unknown(),
+            lender: None,
             shares_file_system: false,
             underway: false,
             errand: None,
@@ -154,9 +227,9 @@ impl Task {
             sets_up: false,
             executing: None,
             exe: BString::default(),
+            origin: Origin::default(),
             end_told: false,
             crossed: Arc::default(),
-            pagemap: None,
             view: Arc::default(),
         }
     }
@@ -182,51 +255,82 @@ impl Task {
         self.view = Arc::default();
     }
 
-    /// Sees to it that what was read from its memory is its alone; `keep` what
-    /// was opened for it.
-    pub(super) fn settle(&mut self, tid: pid_t, ranges: &[(u64, u64)], keep: bool) -> Settled {
-        let settle = |pagemap: &Pagemap| ranges.iter().map(|(start, length)| pagemap.settle(*start, *length)).max();
-        self.with_pagemap(tid, keep, settle).map_or(Settled::Shared, |settled| settled.unwrap_or(Settled::Already))
+    /// Sees to it that what was read from its memory is its alone.
+    pub(super) fn settle(&self, tid: pid_t, ranges: &[(u64, u64)]) -> Settled {
+        let settle =
+            |pagemap: &Pagemap| ranges.iter().map(|(start, length)| pagemap.settle(tid, *start, *length)).max();
+        self.space.with_pagemap(tid, settle).map_or(Settled::Shared, |settled| settled.unwrap_or(Settled::Already))
     }
 
-    /// The file that is mapped where `address` is; `keep` what was opened for
-    /// it.
-    pub(super) fn file_at(&mut self, tid: pid_t, address: u64, keep: bool) -> Option<BString> {
-        self.with_pagemap(tid, keep, |pagemap| pagemap.file_at(address))?
+    /// The file that is mapped where `address` is.
+    pub(super) fn file_at(&self, tid: pid_t, address: u64) -> Option<BString> {
+        self.space.with_pagemap(tid, |pagemap| pagemap.file_at(tid, address))?
     }
 
-    fn with_pagemap<T>(&mut self, tid: pid_t, keep: bool, ask: impl FnOnce(&Pagemap) -> T) -> Option<T> {
-        let pagemap = self.pagemap.take().or_else(|| Pagemap::open(tid).ok())?;
-        let answer = ask(&pagemap);
-        self.pagemap = keep.then_some(pagemap);
-        Some(answer)
+    /// It stands where its maker stands, as far as that is known.
+    pub(super) fn stand_with(&self, maker: &Standing) {
+        if maker.our_root {
+            let _known = self.view.root.set(Root::Ours);
+        }
+        if let Some(cwd) = &maker.cwd {
+            let _known = self.view.cwd.set(cwd.clone());
+        }
     }
 
-    /// It is known to have our root.
-    pub(super) fn has_our_root(&self) -> bool {
-        matches!(self.view.root.get(), Some(Root::Ours))
+    /// Where it stands, as far as that is known.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { our_root: matches!(self.view.root.get(), Some(Root::Ours)), cwd: self.view.cwd.get().cloned() }
     }
 
-    /// From now on it is.
-    pub(super) fn note_our_root(&self) {
-        let _known = self.view.root.set(Root::Ours);
+    /// Sees to it that its working directory is known, for its children to be
+    /// told of theirs.
+    pub(super) fn learn_cwd(&self, tid: pid_t) {
+        let _unknown = self.view.cwd(tid);
     }
 
     /// It has executed a program: its memory is new, and where it stands is
     /// not.
     pub(super) fn renew(&mut self) {
         let view = Arc::try_unwrap(std::mem::take(&mut self.view)).unwrap_or_default();
-        self.view = Arc::new(View { program: OnceLock::new(), process: OnceLock::new(), ..view });
-        (self.pagemap, self.found_at) = (None, None);
+        self.view = Arc::new(View { known: OnceLock::new(), process: OnceLock::new(), ..view });
+        (self.found_at, self.lender) = (None, None);
         self.space = Space::fresh();
         if self.shares_file_system {
             self.space.expose();
         }
     }
 
-    /// What it runs now, having just executed it; remembered.
-    pub(super) fn now_running(&self, tid: pid_t) -> Program {
-        self.view.program.get_or_init(|| Program::of(tid)).clone()
+    /// What it runs now, having just executed it; remembered, with what else
+    /// stays true. What does not is only if the process is `asked` for now.
+    pub(super) fn now_running(&mut self, stop: &Stopped, asked: bool) -> Program {
+        if let Some(program) = self.view.known.get().and_then(|known| known.program.clone()) {
+            return program;
+        }
+        let tid = stop.tid();
+        let stack = stop.registers().ok().and_then(|registers| {
+            let (pointer, narrow) = registers.stack();
+            InitialStack::read(&TraceeMemory(tid), pointer, narrow)
+        });
+        let ids = stack.as_ref().and_then(|stack| stack.user.zip(stack.group));
+        let comm = stack.as_ref().filter(|_| asked).and_then(InitialStack::comm);
+        let program = match stack {
+            Some(stack) => Program::begun(tid, stack.argv),
+            None => Program::of(tid),
+        };
+        let container = self.origin.container.get_or_insert_with(|| procfs::container_of(tid)).clone();
+        let known = Known {
+            pid: Some(self.pid),
+            parent: self.origin.parent.filter(|_| asked),
+            start_time: self.origin.start_time,
+            program: Some(program.clone()),
+            comm,
+            // They are the program's own numbers, which can be others here.
+            ids: ids.filter(|ids| procfs::owner(tid) == Some(*ids)),
+            cwd: None,
+            container: Some(container),
+        };
+        let _known = self.view.known.set(known);
+        program
     }
 
     /// Somebody who answers questions about this task while it is stopped.
@@ -254,8 +358,12 @@ impl TaskOracle {
 impl Oracle for TaskOracle {
     fn process(&self) -> Arc<Process> {
         let view = self.view();
-        let program = || view.program.get().cloned().unwrap_or_else(|| Program::of(self.ids.tid));
-        view.process.get_or_init(|| Arc::new(procfs::process_of(self.ids.tid, program()))).clone()
+        let make = || {
+            let cwd = view.cwd.get().and_then(|cwd| resolve::bare_name_of(cwd.as_fd()).ok());
+            let known = view.known.get().cloned().unwrap_or_default();
+            Arc::new(procfs::process_of(self.ids.tid, Known { cwd, ..known }))
+        };
+        view.process.get_or_init(make).clone()
     }
 
     fn path(&self, call: &Call, index: usize) -> Option<ResolvedPath> {
@@ -269,21 +377,7 @@ impl Oracle for TaskOracle {
                 place => Ok((Root::Theirs(fd), place)),
             },
         };
-        let cwd = || {
-            if let Some(kept) = view.cwd.get() {
-                return Ok(Base::Kept(kept.as_fd()));
-            }
-            let opened = resolve::open_cwd(self.ids.tid)?;
-            match view.attached.place(self.ids.tid, opened.as_fd()) {
-                Attachment::Nowhere => return Err(io::Error::other("a directory in no tree")),
-                Attachment::Now => return Ok(Base::Own(opened)),
-                Attachment::Stays => {}
-            }
-            Ok(match Kept::keep(opened) {
-                Ok(fd) => Base::Kept(view.cwd.get_or_init(|| fd).as_fd()),
-                Err(fd) => Base::Own(fd),
-            })
-        };
+        let cwd = || view.cwd(self.ids.tid);
         let of_the_moment;
         let root = match view.root.get() {
             Some(root) => Some(root),

@@ -21,7 +21,7 @@ pub(super) struct Traits {
     pub(super) discards: bool,
     /// After it the kernel, or another process, may write to the caller's
     /// memory while the caller runs on.
-    pub(super) exposes: bool,
+    pub(super) exposes: Exposes,
     /// It writes to another process's memory.
     pub(super) intrudes: bool,
     /// It can make memory on which a reader, we too, waits for another
@@ -30,6 +30,64 @@ pub(super) struct Traits {
     /// It executes a program: the number of its path argument, plus 1.
     executes: u8,
 }
+
+/// When a call exposes its caller's memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Exposes {
+    #[default]
+    Never,
+    Always,
+    /// If all of one line hold: the lower bits of an argument have a value.
+    If(&'static [&'static [(u8, u64, u64)]]),
+}
+
+impl Exposes {
+    fn is_never(self) -> bool {
+        matches!(self, Self::Never)
+    }
+
+    /// Whether a call with these arguments does.
+    pub(super) fn by(self, args: &[u64; 6]) -> bool {
+        let holds = |(argument, mask, value): &(u8, u64, u64)| args[usize::from(*argument)] & mask == *value;
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::If(lines) => lines.iter().any(|line| line.iter().all(holds)),
+        }
+    }
+
+    /// When it must stop for that, if not always.
+    fn conditions(self) -> Vec<Vec<Condition>> {
+        let Self::If(lines) = self else { return Vec::new() };
+        let condition =
+            |(argument, mask, value): &(u8, u64, u64)| Condition::new(*argument, *mask, Comparison::Eq, *value);
+        lines.iter().map(|line| line.iter().flat_map(condition).collect()).collect()
+    }
+}
+
+/// An ioctl by its type and number: the size of its structure and the direction
+/// differ from one convention to another.
+const fn request(kind: u8, number: u8) -> (u8, u64, u64) {
+    (1, 0xffff, (kind as u64) << 8 | number as u64)
+}
+
+/// Devices are given memory to write to when they like:
+/// `VHOST_SET_OWNER` (linux/vhost.h), `VFIO_IOMMU_MAP_DMA` (linux/vfio.h),
+/// `IOMMU_IOAS_MAP` (linux/iommufd.h), `RDMA_VERBS_IOCTL`
+/// (rdma/rdma_user_ioctl.h), `VIDIOC_QBUF` (linux/videodev2.h).
+const DEVICES: Exposes = Exposes::If(&[
+    &[request(0xaf, 0x01)],
+    &[request(b';', 113)],
+    &[request(b';', 0x85)],
+    &[request(0x1b, 0x01)],
+    &[request(b'V', 15)],
+]);
+
+/// `SOL_XDP` and `XDP_UMEM_REG` (linux/if_xdp.h): packets are received there.
+const PACKETS: Exposes = Exposes::If(&[&[(1, INT, 283), (2, INT, 4)]]);
+
+/// Bits of a C `int`.
+const INT: u64 = 0xffff_ffff;
 
 /// A range of addresses whose mappings a call changes.
 #[derive(Clone, Copy, Debug)]
@@ -134,9 +192,10 @@ impl Traits {
             "brk" => remaps(BREAK),
             "process_madvise" => Self { discards: true, ..Self::default() },
             // A ring can be another process's: it came by fork or SCM_RIGHTS.
-            "io_setup" | "io_uring_setup" | "io_uring_enter" => Self { exposes: true, ..Self::default() },
-            "userfaultfd" => Self { exposes: true, stalls: Some(Stalls::WithoutFlag), ..Self::default() },
-            "ioctl" => Self { stalls: Some(Stalls::WithRequest), ..Self::default() },
+            "io_setup" | "io_uring_setup" | "io_uring_enter" => Self { exposes: Exposes::Always, ..Self::default() },
+            "setsockopt" => Self { exposes: PACKETS, ..Self::default() },
+            "userfaultfd" => Self { exposes: Exposes::Always, stalls: Some(Stalls::WithoutFlag), ..Self::default() },
+            "ioctl" => Self { exposes: DEVICES, stalls: Some(Stalls::WithRequest), ..Self::default() },
             "process_vm_writev" => Self { intrudes: true, ..Self::default() },
             "execve" => Self { executes: 1, ..Self::default() },
             "execveat" => Self { executes: 2, ..Self::default() },
@@ -165,7 +224,7 @@ impl Traits {
         self.redirects != Redirects::Never
             || !self.remaps.is_empty()
             || self.discards
-            || self.exposes
+            || !self.exposes.is_never()
             || self.intrudes
             || self.stalls.is_some()
     }
@@ -183,10 +242,11 @@ impl Traits {
 
     /// When it must stop for that.
     fn predicate(self) -> Option<Predicate> {
-        if self.stalls == Some(Stalls::WithRequest) {
-            let request = Condition::new(1, u64::from(u32::MAX), Comparison::Eq, USERFAULTFD_NEW);
+        if let Exposes::If(_) = self.exposes {
+            let served = self.stalls == Some(Stalls::WithRequest);
+            let served = served.then(|| Condition::new(1, INT, Comparison::Eq, USERFAULTFD_NEW).into_iter().collect());
             let mut predicate = Predicate::default();
-            predicate.or(request.into_iter().collect());
+            self.exposes.conditions().into_iter().chain(served).for_each(|all_of| predicate.or(all_of));
             return Some(predicate);
         }
         if self.remaps.is_empty() {
@@ -243,6 +303,30 @@ mod tests {
             assert!(traits.predicate().is_some_and(|stops| stops.holds(&args)), "{name} {args:x?} must stop");
         }
         reaches
+    }
+
+    /// Each of them stops, and tells itself from its harmless relatives.
+    #[test]
+    fn who_is_given_memory() {
+        for (name, args, expected) in [
+            ("io_uring_setup", [8, 0, 0, 0, 0, 0], true),
+            ("setsockopt", [3, 283, 4, 0x1000, 32, 0], true),
+            ("setsockopt", [3, 0xdead_beef_0000_011b, 0xffff_ffff_0000_0004, 0x1000, 32, 0], true),
+            ("setsockopt", [3, 283, 5, 0x1000, 4, 0], false),
+            ("setsockopt", [3, 1, 4, 0x1000, 4, 0], false),
+            ("ioctl", [3, 0xaf01, 0, 0, 0, 0], true),
+            ("ioctl", [3, 0xc018_1b01, 0x1000, 0, 0, 0], true),
+            ("ioctl", [3, 0xc058_560f, 0x1000, 0, 0, 0], true),
+            ("ioctl", [0, 0x5401, 0x1000, 0, 0, 0], false),
+        ] {
+            let nr = Arch::NATIVE.number(name).expect("a call of every architecture");
+            let traits = Traits::of(Arch::NATIVE, nr);
+            assert_eq!(traits.exposes.by(&args), expected, "{name} {args:x?}");
+            assert_eq!(traits.predicate().is_some_and(|stops| stops.holds(&args)), expected, "{name} {args:x?}");
+        }
+        let nr = Arch::NATIVE.number("ioctl").expect("a call of every architecture");
+        let serves = [3, USERFAULTFD_NEW, 0, 0, 0, 0];
+        assert!(Traits::of(Arch::NATIVE, nr).predicate().is_some_and(|stops| stops.holds(&serves)));
     }
 
     /// Every way to change what is mapped at the bottom of memory, and what only

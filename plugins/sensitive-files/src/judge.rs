@@ -25,6 +25,12 @@ pub(crate) fn judge(rules: &Rules, event: &Entry<'_>) -> Verdict {
         "open_by_handle_at" => {
             answer.bypass(rules, Severity::High, Errno::EACCES, "opens a file by handle, which has no name");
         }
+        "ioctl" => answer.bypass(
+            rules,
+            Severity::High,
+            Errno::EPERM,
+            "asks a file system for files without their names, or under others",
+        ),
         "fanotify_init" => {
             answer.bypass(rules, Severity::High, Errno::EPERM, "asks for descriptors of files that others open");
         }

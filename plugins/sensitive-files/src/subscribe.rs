@@ -12,6 +12,20 @@ use crate::rules::{READS, Rules, WRITES};
 /// The group tells of files by handles (linux/fanotify.h).
 const FAN_REPORT_FID: u64 = 0x200;
 const FAN_REPORT_DIR_FID: u64 = 0x400;
+/// It tells of mounts.
+const FAN_REPORT_MNT: u64 = 0x4000;
+
+/// Bits of an ioctl's request that say what it is; the others are the size of
+/// its structure, which differs from one architecture to another.
+const TYPE_AND_NUMBER: u64 = 0xffff;
+
+/// By which a file system hands out files without their names, or under others:
+/// `XFS_IOC_OPEN_BY_HANDLE` (fs/xfs/libxfs/xfs_fs.h); `BTRFS_IOC_SNAP_CREATE`
+/// and its second version, `BTRFS_IOC_TREE_SEARCH`, `BTRFS_IOC_SEND`, and
+/// `BTRFS_IOC_SNAP_DESTROY` and its second version (linux/btrfs.h);
+/// `OCFS2_IOC_REFLINK` (fs/ocfs2/ocfs2_ioctl.h);
+/// `BCH_IOCTL_SUBVOLUME_CREATE` and `_DESTROY` (bcachefs).
+const REQUESTS: [u64; 10] = [0x586b, 0x9401, 0x9417, 0x9411, 0x9426, 0x940f, 0x943f, 0x6f04, 0xbc10, 0xbc11];
 
 /// The subscription for these rules.
 pub(crate) fn to(rules: &Rules) -> Subscription {
@@ -29,9 +43,13 @@ pub(crate) fn to(rules: &Rules) -> Subscription {
         .on(entries(["rename", "renameat", "renameat2", "link", "linkat"]))
         .on(entries(["mount", "open_tree", "open_tree_attr", "move_mount", "pivot_root", "fsconfig"]))
         // Files without names.
-        .on(opens(entry("open_by_handle_at"), 2, reads, writes))
+        // With `O_PATH` too: the descriptor can be opened anew.
+        .on(opens(entry("open_by_handle_at"), 2, reads, writes).when(arg(2).any_of(O_PATH)))
+        .on(REQUESTS
+            .iter()
+            .fold(entry("ioctl"), |ioctl, request| ioctl.when(arg(1).masked(TYPE_AND_NUMBER).eq(*request))))
         // What only tells which files were used hands out none.
-        .on(entry("fanotify_init").when(arg(0).masked(FAN_REPORT_FID | FAN_REPORT_DIR_FID).eq(0)))
+        .on(entry("fanotify_init").when(arg(0).masked(FAN_REPORT_FID | FAN_REPORT_DIR_FID | FAN_REPORT_MNT).eq(0)))
         .on(entry("io_uring_setup"))
         .on(entry("swapon"));
     if reads {

@@ -1,5 +1,33 @@
 //! The other ways into the kernel of x86-64.
 
+/// What the kernel does not look at in an argument of the 32-bit gate.
+#[cfg(target_arch = "x86_64")]
+pub const RUBBISH: u64 = 0xdead_beef << 32;
+
+/// clone3 by the 32-bit gate, its arguments below 4 GiB. The child begins with
+/// `body(argument)`, which does not return, on a stack that ends at `top`.
+#[cfg(target_arch = "x86_64")]
+pub fn clone3_int80(arguments: *mut u64, body: extern "C" fn(usize) -> !, argument: usize, top: *mut u64) -> i32 {
+    let mut result = 435;
+    unsafe {
+        let stack = top.sub(2);
+        stack.write(argument as u64);
+        stack.add(1).write(body as usize as u64);
+        // `stack` and `stack_size` of `struct clone_args`.
+        arguments.add(5).write(stack as u64 - 4096);
+        arguments.add(6).write(4096);
+        std::arch::asm!(
+            "push rbx", "mov rbx, {arguments}", "int 0x80", "test eax, eax", "jnz 2f", "pop rdi", "pop rax", "call rax",
+            "2:", "pop rbx",
+            arguments = in(reg) RUBBISH | arguments as u64, inout("rax") result, in("rcx") 64,
+            // Where the arguments of a 64-bit call are: no flags.
+            in("rdi") top.sub(256),
+            out("rdx") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    result
+}
+
 #[cfg(target_arch = "x86_64")]
 use libc::c_long;
 

@@ -170,6 +170,22 @@ pub fn main(what: &str, more: &[&str]) {
             unsafe { libc::write(pipe[1], c"x".as_ptr().cast(), 1) };
             say(set);
         }
+        #[cfg(target_arch = "x86_64")]
+        "sigio-ex-int80" => {
+            let mut pipe = [0; 2];
+            check(unsafe { libc::pipe(pipe.as_mut_ptr()) }).unwrap();
+            let owner: *mut c_int = crate::page::pages_below_4g().cast();
+            // F_OWNER_PID
+            unsafe { owner.write(1) };
+            unsafe { owner.add(1).write(host) };
+            let owner = crate::abi::RUBBISH | owner as u64;
+            // F_SETSIG, and fcntl64 with F_SETOWN_EX
+            check(unsafe { libc::fcntl(pipe[0], 10, signal) }).unwrap();
+            let set = check(crate::abi::int80(221, [pipe[0] as u64, 15, owner, 0, 0]));
+            let set = set.and_then(|_| check(unsafe { libc::fcntl(pipe[0], libc::F_SETFL, libc::O_ASYNC) }));
+            unsafe { libc::write(pipe[1], c"x".as_ptr().cast(), 1) };
+            say(set);
+        }
         "socket-owner" => {
             let mut pair = [0; 2];
             check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) }).unwrap();

@@ -412,20 +412,28 @@ pub fn main(what: &str, root: &str, more: &[&str]) {
             );
         }
         #[cfg(target_arch = "x86_64")]
-        "number-upper-half" => {
-            let path = c(&secret);
-            let mut result = 0xdead_beef_0000_0000_u64 as i64 | libc::SYS_openat;
-            unsafe {
-                std::arch::asm!(
-                    "syscall", inout("rax") result, in("rdi") here, in("rsi") path.as_ptr(), in("rdx") 0, in("r10") 0,
-                    out("rcx") _, out("r11") _,
-                );
+        "number-upper-half" => say_opened(open_by(crate::abi::RUBBISH, &secret)),
+        // The first of its calls that are judged.
+        #[cfg(target_arch = "x86_64")]
+        "number-upper-half-beside-a-thread" => {
+            beside_a_thread();
+            say_opened(open_by(crate::abi::RUBBISH, &secret));
+        }
+        // A null selector, which the kernel does not take back from a debugger.
+        #[cfg(target_arch = "x86_64")]
+        "segment-beside-a-thread" => {
+            beside_a_thread();
+            say_opened(open_by(0, &at("h/file")));
+            unsafe { std::arch::asm!("mov ds, {0:e}", in(reg) 1) };
+            say_opened(open_by(0, &at("h/file")));
+            say_opened(open_by(0, &secret));
+        }
+        "handle-of-path" => {
+            let file = by_handle_with(&secret, libc::O_PATH);
+            say(file.as_ref().map(|_| 0).map_err(|_| io::Error::last_os_error()));
+            if let Ok(file) = file {
+                say_opened(open(&format!("/proc/self/fd/{}", file.as_raw_fd()), READ));
             }
-            say_opened(if result < 0 {
-                Err(io::Error::from_raw_os_error(-result as i32))
-            } else {
-                owned(result as c_int)
-            });
         }
         "unreadable-page" => {
             let page = sys::pages(1);
@@ -577,15 +585,42 @@ struct Handle {
     data: [u8; 128],
 }
 
+/// Another thread, which does nothing.
+#[cfg(target_arch = "x86_64")]
+fn beside_a_thread() {
+    std::thread::spawn(|| {
+        loop {
+            std::thread::park();
+        }
+    });
+}
+
+/// Opens a file for reading, with something in the upper half of the number.
+#[cfg(target_arch = "x86_64")]
+fn open_by(upper: u64, path: &str) -> io::Result<OwnedFd> {
+    let path = c(path);
+    let mut result = upper as i64 | libc::SYS_openat;
+    unsafe {
+        std::arch::asm!(
+            "syscall", inout("rax") result, in("rdi") libc::AT_FDCWD, in("rsi") path.as_ptr(), in("rdx") 0, in("r10") 0,
+            out("rcx") _, out("r11") _,
+        );
+    }
+    if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { owned(result as c_int) }
+}
+
 fn by_handle(path: &str) {
+    say_opened(by_handle_with(path, READ));
+}
+
+fn by_handle_with(path: &str, flags: c_int) -> io::Result<OwnedFd> {
     let mut handle = Handle { bytes: 128, kind: 0, data: [0; 128] };
     let mut mount_id = 0;
     let path = c(path);
     let name = (libc::AT_FDCWD, path.as_ptr(), &raw mut handle, &raw mut mount_id);
     check(unsafe { libc::syscall(libc::SYS_name_to_handle_at, name.0, name.1, name.2, name.3, 0) }).unwrap();
     let directory = open("/", READ | libc::O_DIRECTORY).unwrap();
-    let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, directory.as_raw_fd(), &raw mut handle, READ) };
-    say_opened(owned(fd as c_int));
+    owned(unsafe { libc::syscall(libc::SYS_open_by_handle_at, directory.as_raw_fd(), &raw mut handle, flags) } as c_int)
 }
 
 /// Another traced process opens the secret, and we get its descriptor: sent

@@ -107,6 +107,19 @@ fn assail(what: &str, secret: &[u8]) {
                 libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
                 libc::munmap(low.cast(), PAGE);
             }
+            #[cfg(target_arch = "x86_64")]
+            "unmap-upper-half" => {
+                done(crate::abi::int80(91, [crate::abi::RUBBISH | THEIRS as u64, PAGE as u64, 0, 0, 0]))
+            }
+            #[cfg(target_arch = "x86_64")]
+            "map-over-upper-half" => {
+                let place = crate::abi::RUBBISH | THEIRS as u64;
+                let base = crate::abi::int80(192, [place, PAGE as u64, 3, 0x32, u64::MAX]);
+                done(base);
+                if base as usize == THEIRS {
+                    std::ptr::copy_nonoverlapping(secret.as_ptr(), THEIRS as *mut u8, secret.len());
+                }
+            }
             "advise-by-descriptor" => {
                 let fd = libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) as usize;
                 let place = libc::iovec { iov_base: there, iov_len: PAGE };
@@ -213,7 +226,7 @@ fn assail(what: &str, secret: &[u8]) {
 
 /// A page that a 32-bit call can name.
 #[cfg(target_arch = "x86_64")]
-fn pages_below_4g() -> *mut u8 {
+pub fn pages_below_4g() -> *mut u8 {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
     let base = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     assert_ne!(base, libc::MAP_FAILED);

@@ -131,13 +131,14 @@ impl<'a> Reader<'a> {
     /// A NULL-terminated vector of strings. Any fault in it is one of the
     /// whole: execve(2) fails for it.
     pub(super) fn strings(&self, address: u64) -> Outcome {
-        let width = self.width();
+        let width = self.width() as u64;
         let mut pages = self.pages.borrow_mut();
-        let mut pointers = Pointers { reader: self, next: Some(address), batch: Vec::new(), at: 0 };
+        let mut next = Some(address);
         let mut items = Vec::new();
         let mut budget = STRINGS_BYTES_MAX;
         loop {
-            let pointer = pointers.next(width)?;
+            let pointer = self.pointer(next.ok_or(Defect::Fault)?, &mut pages)?;
+            next = next.and_then(|next| next.checked_add(width));
             if pointer == 0 {
                 return Ok(Value::Strings { items, truncated: false });
             }
@@ -151,6 +152,21 @@ impl<'a> Reader<'a> {
                 return Ok(Value::Strings { items, truncated: true });
             }
         }
+    }
+
+    /// The pointer at `address`. One that is not aligned can lie across two
+    /// pages.
+    fn pointer(&self, address: u64, pages: &mut Pages) -> Outcome<u64> {
+        let mut bytes = Vec::with_capacity(8);
+        while bytes.len() < self.width() {
+            let next = address.checked_add(bytes.len() as u64).ok_or(Defect::Fault)?;
+            let piece = pages.at(self, next);
+            if piece.is_empty() {
+                return Err(Defect::Fault);
+            }
+            bytes.extend_from_slice(&piece[..piece.len().min(self.width() - bytes.len())]);
+        }
+        Ok(self.word(&bytes, 0))
     }
 
     /// A string of at most `limit` bytes, and whether that is all of it.
@@ -185,35 +201,6 @@ impl<'a> Reader<'a> {
     /// The pointer or `size_t` at `offset` of a structure.
     pub(super) fn word(&self, data: &[u8], offset: usize) -> u64 {
         super::number(data.get(offset..offset + self.width()).unwrap_or_default(), false)
-    }
-}
-
-/// The pointers of a vector, read in batches that end with a page.
-struct Pointers<'a> {
-    reader: &'a Reader<'a>,
-    next: Option<u64>,
-    batch: Vec<u8>,
-    at: usize,
-}
-
-impl Pointers<'_> {
-    fn next(&mut self, width: usize) -> Outcome<u64> {
-        if self.at + width > self.batch.len() {
-            let address = self.next.ok_or(Defect::Fault)?;
-            // A vector that is not aligned has a pointer across two pages.
-            let size = (to_page_end(address) / width * width).clamp(width, 64 * width);
-            self.batch.resize(size, 0);
-            let got = self.reader.read(address, &mut self.batch);
-            self.batch.truncate(got / width * width);
-            self.at = 0;
-            self.next = address.checked_add(self.batch.len() as u64);
-            if self.batch.is_empty() {
-                return Err(Defect::Fault);
-            }
-        }
-        let pointer = self.reader.word(&self.batch, self.at);
-        self.at += width;
-        Ok(pointer)
     }
 }
 

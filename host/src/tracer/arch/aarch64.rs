@@ -68,6 +68,11 @@ impl Registers {
         CallInfo { audit: AUDIT_ARCH_AARCH64, nr: r[8], args: [r[0], r[1], r[2], r[3], r[4], r[5]], mark: None }
     }
 
+    /// The call that the task is in, if it is of this convention.
+    pub(in crate::tracer) fn call_of(&self, audit: u32) -> Option<CallInfo> {
+        (audit == AUDIT_ARCH_AARCH64).then(|| self.call())
+    }
+
     /// The result of the call at whose exit the task is stopped.
     pub(in crate::tracer) fn result(&self) -> i64 {
         self.general.regs[0] as i64
@@ -76,6 +81,12 @@ impl Registers {
     /// Where it goes on.
     pub(in crate::tracer) fn instruction(&self) -> u64 {
         self.general.pc
+    }
+
+    /// The stack pointer, and whether the program is a 32-bit one: of those
+    /// there are no registers here.
+    pub(in crate::tracer) fn stack(&self) -> (u64, bool) {
+        (self.general.sp, false)
     }
 
     /// Gives it another result.

@@ -46,20 +46,38 @@ impl Registers {
         sys::get_registers(tid).map(Self)
     }
 
+    /// Gives a stopped task these registers. Only those that differ are written:
+    /// a task can have segments that the kernel does not take back (`putreg` in
+    /// arch/x86/kernel/ptrace.c), and then `PTRACE_SETREGS` fails half-way.
     pub(in crate::tracer) fn set(&self, tid: pid_t) -> io::Result<()> {
-        sys::set_registers(tid, &self.0)
+        let (old, new) = (sys::register_words(sys::get_registers(tid)?), sys::register_words(self.0));
+        for (index, (old, new)) in old.into_iter().zip(new).enumerate() {
+            if old != new {
+                poke(tid, index * size_of::<u64>(), new)?;
+            }
+        }
+        Ok(())
     }
 
     /// The call at whose entry the task is stopped, for kernels before 5.3. A
     /// 32-bit call made by 64-bit code cannot be told from its registers
     /// there: it is taken for what the code segment says.
     pub(in crate::tracer) fn call(&self) -> CallInfo {
+        self.by(self.0.cs == USER32_CS)
+    }
+
+    /// The call that the task is in, if it is of this convention.
+    pub(in crate::tracer) fn call_of(&self, audit: u32) -> Option<CallInfo> {
+        matches!(audit, AUDIT_ARCH_I386 | AUDIT_ARCH_X86_64).then(|| self.by(audit == AUDIT_ARCH_I386))
+    }
+
+    fn by(&self, compat: bool) -> CallInfo {
         let r = &self.0;
-        if r.cs == USER32_CS {
+        if compat {
             CallInfo {
                 audit: AUDIT_ARCH_I386,
                 nr: r.orig_rax,
-                args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp],
+                args: [r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp].map(|arg| arg & 0xffff_ffff),
                 mark: None,
             }
         } else {
@@ -82,15 +100,22 @@ impl Registers {
         self.0.rip
     }
 
+    /// The stack pointer, and whether the program is a 32-bit one.
+    pub(in crate::tracer) fn stack(&self) -> (u64, bool) {
+        (self.0.rsp, self.0.cs == USER32_CS)
+    }
+
     /// Gives it another result.
     pub(in crate::tracer) fn set_result(&mut self, result: i64) {
         self.0.rax = result as u64;
     }
 
     /// The number of the call that the task is in or has just left; `None`
-    /// if it came into the kernel otherwise.
+    /// if it came into the kernel otherwise. The kernel takes it for an `int`,
+    /// whatever the upper half holds.
     pub(in crate::tracer) fn number(&self) -> Option<u64> {
-        (self.0.orig_rax as i64 >= 0).then_some(self.0.orig_rax)
+        let number = self.0.orig_rax as i32;
+        (number >= 0).then_some(number as u64)
     }
 
     /// Makes the task, stopped after a call, make call `nr` next, from the
@@ -143,5 +168,24 @@ impl Registers {
     /// Replaces it.
     pub(in crate::tracer) fn set_argument(&mut self, index: u8, compat: bool, value: u64) {
         *self.place(index, compat) = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The upper half of the number's register is nobody's.
+    #[test]
+    fn a_number_is_an_int() {
+        let number = |orig_rax| {
+            let mut words = [0; sys::REGISTERS];
+            words[offset_of!(user_regs_struct, orig_rax) / size_of::<u64>()] = orig_rax;
+            Registers(sys::registers_of(words)).number()
+        };
+        assert_eq!(number(257), Some(257));
+        assert_eq!(number(1 << 63 | 257), Some(257));
+        assert_eq!(number(0xffff_ffff_0000_0000), Some(0));
+        assert_eq!((number(u64::MAX), number(0xffff_ffff)), (None, None));
     }
 }

@@ -129,7 +129,7 @@ impl Engine<'_> {
             self.end_turn(tid);
             return self.go_on(stop, 0);
         }
-        if traits.exposes {
+        if traits.exposes.by(&args) {
             self.task(tid).space.expose();
         }
         if traits.stalls == Some(Stalls::WithoutFlag) {
@@ -198,7 +198,8 @@ impl Engine<'_> {
                 Ok(Err(Unguarded::Impossible)) => return self.refuse_unprotected(stop),
                 Ok(Err(Unguarded::Fails(errno))) => return self.refuse(stop, errno),
                 Ok(Err(Unguarded::Changeable)) => return self.stand_still(stop, info),
-                Err(Gone) => return self.go_on(stop, 0),
+                // If it is gone, this is nothing.
+                Err(Gone) => return self.refuse_unprotected(stop),
             }
         }
         if denied.is_none() && interest.binding && traits.executes().is_some_and(|index| event.path(index).is_some()) {
@@ -365,6 +366,11 @@ impl Engine<'_> {
                 }
             }
             Changes::FileSystem => {
+                let namespaces = pending.entry.call().is_some_and(|call| matches!(call.spec.name, "unshare" | "setns"));
+                if namespaces && let Some(pid) = self.tasks.get(&tid).map(|task| task.pid) {
+                    let threads = self.tasks.values_mut().filter(|task| task.pid == pid);
+                    threads.for_each(|task| task.origin.container = None);
+                }
                 self.moving = self.moving.saturating_sub(1);
                 self.tasks.values_mut().for_each(Task::forget);
             }
@@ -404,7 +410,11 @@ impl Engine<'_> {
         let Some(size) = pointed.filter(|_| self.binding) else { return Some(stop) };
         let memory = TraceeMemory(tid);
         let snapshot = Snapshot::new(&memory);
-        snapshot.read(args[2], &mut vec![0; size]);
+        if snapshot.read(args[2], &mut vec![0; size]) != size {
+            // We could not tell who is meant; the kernel may.
+            self.refuse(stop, libc::EFAULT);
+            return None;
+        }
         if !self.needs_region(tid) && self.settle(tid, &snapshot, None) != Settled::Shared {
             return Some(stop);
         }
@@ -443,12 +453,15 @@ impl Engine<'_> {
                 let memory = TraceeMemory(tid);
                 let snapshot = Snapshot::new(&memory);
                 let mut flags = [0; 8];
-                snapshot.read(info.args[0], &mut flags);
+                let read = |flags: &mut [u8; 8]| snapshot.read(info.args[0], flags) == flags.len();
+                if !read(&mut flags) {
+                    self.refuse(stop, libc::EFAULT);
+                    return None;
+                }
                 // Where verdicts bind, the flags must stay what they are.
                 let stays =
                     !self.binding || !self.needs_region(tid) && self.settle(tid, &snapshot, None) != Settled::Shared;
-                if stays {
-                    snapshot.read(info.args[0], &mut flags);
+                if stays && read(&mut flags) {
                     if u64::from_le_bytes(flags) & untraced == 0 {
                         return Some(stop);
                     }

@@ -28,7 +28,7 @@ impl Engine<'_> {
         let tid = stop.tid();
         let Some(call) = judged.call() else { return };
         let Some(index) = Traits::of(call.arch, call.nr).executes() else { return };
-        let Program { exe, argv } = &self.task(tid).now_running(tid);
+        let Program { exe, argv } = &self.task(tid).now_running(stop, false);
         let another = judged.path(index).is_none_or(|path| path.path != *exe);
         // An interpreter has the script's name among its arguments.
         let same_argv = match call.arguments.get(index + 1).map(|argument| &argument.value) {
@@ -36,9 +36,7 @@ impl Engine<'_> {
             _ => true,
         };
         // The first instruction is the ELF interpreter's, if there is one.
-        let keep = self.keeps_pagemaps();
-        let first =
-            stop.registers().ok().and_then(|registers| self.task(tid).file_at(tid, registers.instruction(), keep));
+        let first = stop.registers().ok().and_then(|registers| self.task(tid).file_at(tid, registers.instruction()));
         let loader = first.filter(|loader| loader != exe && !is_usual(loader));
         let again = (another || !same_argv).then(|| exe.clone());
         // An interpreter may have been handed the open file that it is to run.

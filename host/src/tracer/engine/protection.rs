@@ -35,10 +35,6 @@ use crate::tracer::stop::{Asked, Gone, Moment, Reason, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::traits::Traits;
 
-/// Files kept open for looking at pages; with many tasks they are opened each
-/// time.
-const MOST_KEPT: usize = 128;
-
 /// Longest wait for all threads of a process to have stopped once.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -59,7 +55,14 @@ impl Engine<'_> {
     /// Whether a judged call of the task needs the region, judging by the task
     /// alone.
     pub(super) fn needs_region(&mut self, tid: pid_t) -> bool {
-        self.intruded || !self.task(tid).space.is_alone()
+        if self.intruded {
+            return true;
+        }
+        let _known = self.task(tid);
+        let Some(task) = self.tasks.get(&tid) else { return true };
+        // Who waits for the end of its vfork(2) can change nothing meanwhile.
+        let lender = task.lender.and_then(|lender| self.tasks.get(&lender));
+        !task.space.is_alone() && !lender.is_some_and(|lender| task.space.is_alone_with(&lender.space))
     }
 
     /// Whether others than we can write to a region: to one of private memory,
@@ -77,17 +80,11 @@ impl Engine<'_> {
     /// be changed by others. Of a call that executes a program only its name
     /// counts: the rest is verified afterwards.
     pub(super) fn settle(&mut self, tid: pid_t, snapshot: &Snapshot<'_>, program: Option<u64>) -> Settled {
-        let keep = self.keeps_pagemaps();
         let mut ranges = snapshot.ranges();
         if let Some(name) = program {
             ranges.retain(|(address, _)| *address == name);
         }
-        self.task(tid).settle(tid, &ranges, keep)
-    }
-
-    /// Whether tasks are few enough for each to have its pagemap kept open.
-    pub(super) fn keeps_pagemaps(&self) -> bool {
-        self.tasks.len() <= MOST_KEPT
+        self.task(tid).settle(tid, &ranges)
     }
 
     /// Keeps what an allowed call reads from change, if that can be.
@@ -225,9 +222,8 @@ impl Engine<'_> {
         let permits = self.permits(tid);
         match space.region_to_map(permits).map(|region| self.begin(&stop, arch, region, None)) {
             Some(Ok(true)) => stop.resume_to_call(0),
-            // wait says so.
-            Some(Err(Gone)) => self.go_on(stop, 0),
-            None | Some(Ok(false)) => self.refuse_unprotected(stop),
+            // If it is gone, this is nothing.
+            None | Some(Ok(false) | Err(Gone)) => self.refuse_unprotected(stop),
         }
     }
 
@@ -400,11 +396,8 @@ impl Engine<'_> {
 
     /// Refuses a judged call that cannot be protected.
     pub(super) fn refuse_unprotected(&mut self, stop: Stopped) {
-        if stop.registers().is_err() {
-            // It has been killed, which is why.
-            return self.go_on(stop, 0);
-        }
-        if !std::mem::replace(&mut self.told_unprotected, true) {
+        // It can have been killed, which is why.
+        if stop.registers().is_ok() && !std::mem::replace(&mut self.told_unprotected, true) {
             tracing::warn!(
                 "thread {}: what its call reads can be changed by others and cannot be protected, so that the call is refused; further cases are not told",
                 stop.tid()

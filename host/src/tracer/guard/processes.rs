@@ -253,7 +253,11 @@ impl Aim {
                 let owner = if by_value.contains(&command) {
                     Some(number(2))
                 } else if by_pointer.contains(&command) {
-                    owner_at(event.tid, call.registers[2], command)
+                    match owner_at(event.tid, call.registers[2], command) {
+                        Ok(owner) => owner,
+                        // The kernel may be luckier.
+                        Err(errno) => return Verdict::Refuse(errno),
+                    }
                 } else {
                     None
                 };
@@ -430,18 +434,19 @@ fn is_in_priority_set(own: &Own, event: &Event, which: u32, who: c_int) -> bool 
 
 /// The owner that `F_SETOWN_EX` or an ioctl is to set: a process, or a
 /// negative process group.
-fn owner_at(tid: pid_t, address: u64, command: u32) -> Option<pid_t> {
+fn owner_at(tid: pid_t, address: u64, command: u32) -> Result<Option<pid_t>, Errno> {
     let word = |offset: u64| {
         let mut bytes = [0; 4];
-        (sys::read_memory(tid, address.checked_add(offset)?, &mut bytes) == 4).then(|| pid_t::from_ne_bytes(bytes))
+        let read = sys::read_memory(tid, address.wrapping_add(offset), &mut bytes);
+        if read == bytes.len() { Ok(pid_t::from_ne_bytes(bytes)) } else { Err(Errno::EFAULT) }
     };
     if command != F_SETOWN_EX {
-        return word(0);
+        return word(0).map(Some);
     }
     // struct f_owner_ex: F_OWNER_TID, F_OWNER_PID or F_OWNER_PGRP, and whom.
-    match (word(0)?, word(4)?) {
+    Ok(match (word(0)?, word(4)?) {
         (0 | 1, pid) => Some(pid),
         (2, group) => group.checked_neg(),
         _ => None,
-    }
+    })
 }

@@ -167,14 +167,15 @@ fn ranges() {
         memory.write(page);
     }
     let (own, start, page) = (own(), memory.at(0).addr() as u64, page_size());
+    let tid = std::process::id() as pid_t;
     let (first, most) = (start / page, MOST as u64);
     assert_eq!(own.pages(first, first + most - 1), Pages::Exclusive);
     assert_eq!(own.pages(first, first + most), Pages::Other, "too many pages");
     for (address, length) in
         [(0, 1), (u64::MAX, 1), (u64::MAX, 2), (u64::MAX - page, 2), (start, u64::MAX), (1 << 63, 1)]
     {
-        assert_eq!(own.settle(address, length), Settled::Shared, "{length} bytes at {address:#x}");
+        assert_eq!(own.settle(tid, address, length), Settled::Shared, "{length} bytes at {address:#x}");
     }
-    assert_eq!(own.settle(0, 0), Settled::Already, "nothing to write to");
-    assert_eq!(own.settle(start + page - 1, 2), Settled::Already);
+    assert_eq!(own.settle(tid, 0, 0), Settled::Already, "nothing to write to");
+    assert_eq!(own.settle(tid, start + page - 1, 2), Settled::Already);
 }
