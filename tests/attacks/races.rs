@@ -157,16 +157,27 @@ fn memory_changed_by_anybody() {
     all(&rows, &guarding_files);
 }
 
-/// By a child made through the 32-bit gate, also where the host may not ask the
-/// kernel what two processes share (kcmp(2)). Prevented.
+/// By a child made through the 32-bit gate, or by a structure that the kernel
+/// overwrites; also where the host may not ask the kernel what two processes
+/// share (kcmp(2)). Prevented.
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn memory_changed_by_a_child_of_the_other_convention() {
-    let row: (&[&str], _, _) = (&["race", "clone3-vm-int80", "openat", "ROOT", "ATTEMPTS"], Sides::Both, &[][..]);
-    all(&[row], &guarding_files);
+fn memory_changed_by_a_child_of_clone3() {
+    let rows = ["clone3-vm-int80", "clone3-vm-pidfd"].map(|mover| ["race", mover, "openat", "ROOT", "ATTEMPTS"]);
+    let rows: Vec<(&[&str], _, _)> = rows.iter().map(|words| (&words[..], Sides::Both, &[][..])).collect();
+    all(&rows, &guarding_files);
     let (attacker, kcmp) = (attacker(), libc::SYS_kcmp.to_string());
     let without = [attacker.to_str().unwrap(), "without", &kcmp];
-    all(&[row], &|place| guarding_files(place).through(&without));
+    all(&rows, &|place| guarding_files(place).through(&without));
+}
+
+/// By the kernel when somebody is killed, and by somebody of whom nobody could
+/// tell. Prevented.
+#[test]
+fn memory_changed_by_a_death() {
+    let rows = ["maker-in-vfork", "maker-of-an-orphan"].map(|what| ["race-death", what, "ROOT", "ATTEMPTS"]);
+    let rows: Vec<(&[&str], _, _)> = rows.iter().map(|words| (&words[..], Sides::Either, &["ENOENT"][..])).collect();
+    all(&rows, &guarding_files);
 }
 
 /// Whatever the call whose name changes. Prevented.
@@ -355,6 +366,8 @@ fn alone_every_race_is_won() {
         &["race-shared", "descriptors-of-an-orphan", "ROOT", "1000"],
         &["race-shared", "descriptors-of-the-leader", "ROOT", "1000"],
         &["race-shared", "directory-by-exec", "ROOT", "1000"],
+        &["race-death", "maker-in-vfork", "ROOT", "1000"],
+        &["race-death", "maker-of-an-orphan", "ROOT", "1000"],
         &["race-place", "mount-from", "ROOT", "1000"],
         &["swap", "mount", "process", "open", "ROOT", "1000"],
     ];

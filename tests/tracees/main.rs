@@ -297,7 +297,7 @@ fn processes_with_threads(count: u32, path: &str) {
         .map(|_| {
             let child = unsafe { libc::fork() };
             if child == 0 {
-                std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(60)));
+                std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_mins(1)));
                 let failed = open(libc::AT_FDCWD, path, libc::O_RDONLY).is_err();
                 unsafe {
                     libc::close(all_there[1]);

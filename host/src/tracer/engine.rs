@@ -31,7 +31,6 @@ use super::guard::{Echoes, Own};
 use super::guardian::Guardian;
 use super::inbox::{Inbox, Message};
 use super::launch::{self, LaunchError, Launched, Program};
-use super::memory::TraceeMemory;
 use super::reaper::Reaper;
 use super::selection::Selection;
 use super::signals::Role;
@@ -39,7 +38,7 @@ use super::space::{Shared, Space};
 use super::stop::{Moment, Reason, Report, Stopped, Stops};
 use super::task::{Origin, Standing, Task, Tasks};
 use super::{Handler, Signals, Stopping, Waker, filter, procfs, scan, signals, sys};
-use crate::decode::{Arch, Memory as _};
+use crate::decode::Arch;
 use crate::event::{Event, ExitStatus, Kind, ProcessEvent, ProcessEvents};
 
 /// How the program ended.
@@ -182,15 +181,6 @@ fn clone_flags(making: (&str, [u64; 6])) -> Option<u64> {
         ("clone", [flags, ..]) => Some(flags),
         _ => None,
     }
-}
-
-/// The flags where they are in memory. Nobody has changed them: the child has
-/// yet to run, and a caller that is not alone has them where only we can write.
-fn clone3_flags(tid: pid_t, making: (&str, [u64; 6])) -> Option<u64> {
-    let ("clone3", [address, ..]) = making else { return None };
-    let mut flags = [0; 8];
-    let read = TraceeMemory(tid).read(address, &mut flags) == flags.len();
-    read.then(|| u64::from_le_bytes(flags))
 }
 
 /// How a task is traced, without what the configuration adds.
@@ -482,6 +472,9 @@ impl<'h> Engine<'h> {
     }
 
     fn begun(&mut self, stop: Stopped) {
+        if !self.tasks.contains_key(&stop.tid()) {
+            self.welcome(stop.tid());
+        }
         self.mend(&stop);
         let task = self.task(stop.tid());
         task.interrupted = false;
@@ -492,19 +485,46 @@ impl<'h> Engine<'h> {
         self.go_on(stop, 0);
     }
 
+    /// Takes on a task of which nobody has told, or not enough: who made it was
+    /// killed before it could. Whoever shares something with it is not alone.
+    fn welcome(&mut self, tid: pid_t) {
+        if procfs::has_ended(tid) {
+            return;
+        }
+        let mut space = None;
+        for (other, task) in self.tasks.iter_mut().filter(|(other, _)| **other != tid) {
+            let shared = Shared::by(tid, *other);
+            if shared.map_or_else(|| procfs::has_ended(*other), |shared| !shared.anything()) {
+                continue;
+            }
+            task.space.expose();
+            task.shares_file_system |= shared.is_none_or(|shared| shared.file_system);
+            if shared.is_some_and(|shared| shared.memory) {
+                space = Some(task.space.clone());
+            }
+        }
+        if let Some(space) = space {
+            self.task(tid).space = space;
+        }
+    }
+
     fn forked(&mut self, stop: Stopped) {
         let (tid, Ok(message)) = (stop.tid(), stop.message()) else { return self.go_on(stop, 0) };
         let child = message as pid_t;
         let pid = self.task(tid).pid;
         let making = making(&stop);
-        let flags = making.and_then(clone_flags);
-        let in_memory = || making.and_then(|making| clone3_flags(tid, making));
+        // In memory they may be others by now: the kernel itself has written what
+        // the child is called wherever it was told to.
+        let judged = self.task(tid).clone3.take().filter(|_| making.is_some_and(|(name, _)| name == "clone3"));
+        let flags = making.and_then(clone_flags).or(judged);
         let has = |flags: u64, flag: c_int| flags & flag as u64 != 0;
         let thread = flags.map_or_else(|| procfs::is_thread_of(child, pid), |flags| has(flags, libc::CLONE_THREAD));
-        let shared = (!thread).then(|| {
-            let told = flags.map(Shared::of_flags).or_else(|| Shared::by(tid, child));
-            told.or_else(|| in_memory().map(Shared::of_flags)).unwrap_or(Shared::UNKNOWN)
-        });
+        // One that is killed shares nothing any more: what the kernel says of it
+        // counts only if it is still there afterwards.
+        let asked = || Shared::by(tid, child).filter(|_| stop.registers().is_ok());
+        let told = if thread { None } else { flags.map(Shared::of_flags).or_else(asked) };
+        let untold = !thread && told.is_none();
+        let shared = (!thread).then(|| told.unwrap_or(Shared::UNKNOWN));
         let same_tree = self.moving == 0 && flags.is_some_and(|flags| !has(flags, libc::CLONE_NEWNS));
         let tells_execs = self.processes.execs;
         let parent = self.task(tid);
@@ -513,7 +533,7 @@ impl<'h> Engine<'h> {
         }
         let origin = match flags {
             _ if thread => Origin { container: parent.origin.container.clone(), ..Origin::default() },
-            _ => flags.or_else(in_memory).map(|flags| parent.origin.of_child(pid, flags)).unwrap_or_default(),
+            _ => flags.map(|flags| parent.origin.of_child(pid, flags)).unwrap_or_default(),
         };
         let space = match shared {
             None | Some(Shared { memory: true, .. }) => parent.space.clone(),
@@ -526,8 +546,6 @@ impl<'h> Engine<'h> {
                 space
             }
         };
-        let waits = shared.is_some_and(|shared| shared.memory && !shared.descriptors && !shared.file_system)
-            && flags.is_some_and(|flags| has(flags, libc::CLONE_VFORK));
         // A thread may share them with whomever its maker does.
         let shares_file_system = shared.map_or(parent.shares_file_system, |shared| shared.file_system);
         let (filtered, needs_tracer) = (parent.filtered, parent.needs_tracer);
@@ -550,13 +568,15 @@ impl<'h> Engine<'h> {
         }
         if !runs {
             task.shares_file_system = shares_file_system;
-            task.lender = waits.then_some(tid);
             task.stand_with(&standing);
             task.origin = origin;
         }
         if shared.is_some_and(|shared| shared.file_system) {
             // Nobody knows which of the threads have the same.
             self.tasks.values_mut().filter(|task| task.pid == pid).for_each(|task| task.shares_file_system = true);
+        }
+        if untold {
+            self.welcome(child);
         }
         if !thread {
             self.guarded(child);
@@ -577,10 +597,8 @@ impl<'h> Engine<'h> {
             self.remove(tid);
             self.tasks.insert(tid, task);
         }
-        let parent = self.tasks.get(&tid).and_then(|task| task.origin.parent);
-        let parent = parent.filter(|parent| self.tasks.contains_key(parent));
         let task = self.task(tid);
-        (task.pid, task.origin.parent) = (tid, parent);
+        task.pid = tid;
         task.renew();
         task.sets_up = false;
         task.pending.take_if(|pending| {
@@ -654,6 +672,8 @@ impl<'h> Engine<'h> {
         let Some(Task { pid, .. }) = gone else { return };
         if pid == tid {
             self.part_all(|other| other == pid);
+            let children = self.tasks.values_mut().filter(|task| task.origin.parent == Some(pid));
+            children.for_each(|task| task.origin.parent = None);
         }
         let guest = self.reaper.is_some();
         if (guest || !self.newborn.is_empty()) && !self.tasks.values().any(|other| other.pid == pid) {

@@ -1,6 +1,6 @@
 //! What the kernel puts on the stack of a program that has just been executed:
 //! its arguments, its environment and the auxiliary vector (System V ABI,
-//! "Initial Process Stack"; `create_elf_tables` in fs/binfmt_elf.c).
+//! "Initial Process Stack"; `create_elf_tables` in `fs/binfmt_elf.c`).
 //!
 //! Two reads of memory tell what procfs would tell from several files, each of
 //! which the kernel has to make for the process and to throw away with it.

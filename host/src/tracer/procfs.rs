@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::LazyLock;
 
 use bstr::{BString, ByteSlice};
 use libc::pid_t;
@@ -84,6 +85,17 @@ impl Program {
     }
 }
 
+/// The container that a process is in, if it is in any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Container(Option<String>);
+
+impl Container {
+    /// As the cgroup of a task tells.
+    pub(super) fn of(tid: pid_t) -> Self {
+        Self(container_of(tid))
+    }
+}
+
 /// What is known of a process without asking procfs, each of whose files the
 /// kernel makes for the process when it is first opened.
 #[derive(Clone, Debug, Default)]
@@ -97,13 +109,26 @@ pub(super) struct Known {
     /// User and group; real, effective, saved and of the file system are one.
     pub(super) ids: Option<(u32, u32)>,
     pub(super) cwd: Option<BString>,
-    pub(super) container: Option<Option<String>>,
+    pub(super) container: Option<Container>,
 }
 
 /// Effective user and group of a task, to whom its directory belongs
 /// (`proc_pid(5)`).
 pub(super) fn owner(tid: pid_t) -> Option<(u32, u32)> {
     fs::metadata(format!("/proc/{tid}")).ok().map(|found| (found.uid(), found.gid()))
+}
+
+/// Whether a user or a group is the one that stands for all that a user
+/// namespace does not know (`user_namespaces(7)`).
+pub(super) fn may_stand_for_others(ids: (u32, u32)) -> bool {
+    static OTHERS: LazyLock<(u32, u32)> = LazyLock::new(|| {
+        let number = |name: &str| {
+            let text = fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+            text.and_then(|text| text.trim_ascii().parse().ok()).unwrap_or(65534)
+        };
+        (number("overflowuid"), number("overflowgid"))
+    });
+    ids.0 == OTHERS.0 || ids.1 == OTHERS.1
 }
 
 /// The process that thread `tid` belongs to, with that thread's credentials.
@@ -146,7 +171,7 @@ pub(super) fn process_of(tid: pid_t, known: Known) -> Process {
         uids,
         gids,
         capabilities: sys::effective_capabilities(tid).unwrap_or(0),
-        container: known.container.unwrap_or_else(|| container_of(tid)),
+        container: known.container.unwrap_or_else(|| Container::of(tid)).0,
     }
 }
 

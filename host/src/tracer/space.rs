@@ -78,11 +78,6 @@ impl Space {
         !self.0.exposed.get() && Rc::strong_count(&self.0) == 1
     }
 
-    /// Likewise, but for one other task of it, which does not run.
-    pub(super) fn is_alone_with(&self, other: &Self) -> bool {
-        !self.0.exposed.get() && self.is_same(other) && Rc::strong_count(&self.0) == 2
-    }
-
     /// Asks its pagemap, opened for task `tid` of it if it is not open; it stays
     /// so if there is room.
     pub(super) fn with_pagemap<T>(&self, tid: pid_t, ask: impl FnOnce(&Pagemap) -> T) -> Option<T> {

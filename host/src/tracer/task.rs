@@ -18,7 +18,7 @@ use super::filters::Permits;
 use super::initial_stack::InitialStack;
 use super::memory::TraceeMemory;
 use super::pagemap::{Pagemap, Settled};
-use super::procfs::{self, Known, Program};
+use super::procfs::{self, Container, Known, Program};
 use super::protected::Protected;
 use super::resolve::{self, Base, Crossed, Ids, Place, Root};
 use super::space::Space;
@@ -56,8 +56,6 @@ pub(super) struct Task {
     pub(super) was_stopped: bool,
     /// What it shares with others.
     pub(super) space: Space,
-    /// Who made it by vfork(2), and waits until it executes a program or ends.
-    pub(super) lender: Option<pid_t>,
     /// It may share its working directory with another process, or will when
     /// the rest of its own is gone.
     pub(super) shares_file_system: bool,
@@ -66,6 +64,8 @@ pub(super) struct Task {
     pub(super) underway: bool,
     /// It is made to run a call that does nothing instead of its own.
     pub(super) faked: Option<Faked>,
+    /// The flags of the clone3(2) that it makes, if they could not be changed.
+    pub(super) clone3: Option<u64>,
     /// What the call that it is about to make reads.
     pub(super) lent: Option<Rc<Protected>>,
     /// It has registers of the call that made it, which were ours.
@@ -99,7 +99,7 @@ pub(super) struct Origin {
     /// Its container, which a process does not change without changing
     /// namespaces: known since it, or who it comes from, executed a program
     /// without having changed any since.
-    pub(super) container: Option<Option<String>>,
+    pub(super) container: Option<Container>,
     /// When it last went on.
     pub(super) resumed: Option<u64>,
 }
@@ -217,11 +217,11 @@ impl Task {
             fresh: false,
             was_stopped: false,
             space: Space::unknown(),
-            lender: None,
             shares_file_system: false,
             underway: false,
             errand: None,
             faked: None,
+            clone3: None,
             lent: None,
             borrowed: None,
             sets_up: false,
@@ -293,7 +293,7 @@ impl Task {
     pub(super) fn renew(&mut self) {
         let view = Arc::try_unwrap(std::mem::take(&mut self.view)).unwrap_or_default();
         self.view = Arc::new(View { known: OnceLock::new(), process: OnceLock::new(), ..view });
-        (self.found_at, self.lender) = (None, None);
+        self.found_at = None;
         self.space = Space::fresh();
         if self.shares_file_system {
             self.space.expose();
@@ -317,7 +317,7 @@ impl Task {
             Some(stack) => Program::begun(tid, stack.argv),
             None => Program::of(tid),
         };
-        let container = self.origin.container.get_or_insert_with(|| procfs::container_of(tid)).clone();
+        let container = self.origin.container.get_or_insert_with(|| Container::of(tid)).clone();
         let known = Known {
             pid: Some(self.pid),
             parent: self.origin.parent.filter(|_| asked),
@@ -325,7 +325,7 @@ impl Task {
             program: Some(program.clone()),
             comm,
             // They are the program's own numbers, which can be others here.
-            ids: ids.filter(|ids| procfs::owner(tid) == Some(*ids)),
+            ids: ids.filter(|ids| !procfs::may_stand_for_others(*ids) && procfs::owner(tid) == Some(*ids)),
             cwd: None,
             container: Some(container),
         };

@@ -74,7 +74,7 @@ const fn request(kind: u8, number: u8) -> (u8, u64, u64) {
 /// Devices are given memory to write to when they like:
 /// `VHOST_SET_OWNER` (linux/vhost.h), `VFIO_IOMMU_MAP_DMA` (linux/vfio.h),
 /// `IOMMU_IOAS_MAP` (linux/iommufd.h), `RDMA_VERBS_IOCTL`
-/// (rdma/rdma_user_ioctl.h), `VIDIOC_QBUF` (linux/videodev2.h).
+/// (`rdma/rdma_user_ioctl.h`), `VIDIOC_QBUF` (linux/videodev2.h).
 const DEVICES: Exposes = Exposes::If(&[
     &[request(0xaf, 0x01)],
     &[request(b';', 113)],
@@ -83,7 +83,7 @@ const DEVICES: Exposes = Exposes::If(&[
     &[request(b'V', 15)],
 ]);
 
-/// `SOL_XDP` and `XDP_UMEM_REG` (linux/if_xdp.h): packets are received there.
+/// `SOL_XDP` and `XDP_UMEM_REG` (`linux/if_xdp.h`): packets are received there.
 const PACKETS: Exposes = Exposes::If(&[&[(1, INT, 283), (2, INT, 4)]]);
 
 /// Bits of a C `int`.

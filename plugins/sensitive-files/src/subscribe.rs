@@ -20,12 +20,14 @@ const FAN_REPORT_MNT: u64 = 0x4000;
 const TYPE_AND_NUMBER: u64 = 0xffff;
 
 /// By which a file system hands out files without their names, or under others:
-/// `XFS_IOC_OPEN_BY_HANDLE` (fs/xfs/libxfs/xfs_fs.h); `BTRFS_IOC_SNAP_CREATE`
+/// `XFS_IOC_OPEN_BY_HANDLE` (`fs/xfs/libxfs/xfs_fs.h`); `BTRFS_IOC_SNAP_CREATE`
 /// and its second version, `BTRFS_IOC_TREE_SEARCH`, `BTRFS_IOC_SEND`, and
 /// `BTRFS_IOC_SNAP_DESTROY` and its second version (linux/btrfs.h);
-/// `OCFS2_IOC_REFLINK` (fs/ocfs2/ocfs2_ioctl.h);
 /// `BCH_IOCTL_SUBVOLUME_CREATE` and `_DESTROY` (bcachefs).
-const REQUESTS: [u64; 10] = [0x586b, 0x9401, 0x9417, 0x9411, 0x9426, 0x940f, 0x943f, 0x6f04, 0xbc10, 0xbc11];
+const REQUESTS: [u64; 9] = [0x586b, 0x9401, 0x9417, 0x9411, 0x9426, 0x940f, 0x943f, 0xbc10, 0xbc11];
+/// `OCFS2_IOC_REFLINK` (`fs/ocfs2/ocfs2_ioctl.h`), which shares its type and
+/// number with another of flash memory.
+const REFLINK: u64 = 0x4018_6f04;
 
 /// The subscription for these rules.
 pub(crate) fn to(rules: &Rules) -> Subscription {
@@ -45,9 +47,9 @@ pub(crate) fn to(rules: &Rules) -> Subscription {
         // Files without names.
         // With `O_PATH` too: the descriptor can be opened anew.
         .on(opens(entry("open_by_handle_at"), 2, reads, writes).when(arg(2).any_of(O_PATH)))
-        .on(REQUESTS
-            .iter()
-            .fold(entry("ioctl"), |ioctl, request| ioctl.when(arg(1).masked(TYPE_AND_NUMBER).eq(*request))))
+        .on(REQUESTS.iter().fold(entry("ioctl").when(arg(1).int().eq(REFLINK)), |ioctl, request| {
+            ioctl.when(arg(1).masked(TYPE_AND_NUMBER).eq(*request))
+        }))
         // What only tells which files were used hands out none.
         .on(entry("fanotify_init").when(arg(0).masked(FAN_REPORT_FID | FAN_REPORT_DIR_FID | FAN_REPORT_MNT).eq(0)))
         .on(entry("io_uring_setup"))

@@ -197,13 +197,13 @@ fn ways_around_names() {
 fn requests_of_file_systems() {
     let mut plugin = guarding("read", "deny");
     let ioctl = |request| Event::call("ioctl", [Value::Fd(3), Value::Flags(request), Value::Uint(0x1000)]);
-    // XFS_IOC_OPEN_BY_HANDLE of both conventions, BTRFS_IOC_SNAP_CREATE_V2, BTRFS_IOC_TREE_SEARCH.
-    for request in [0xc038_586b, 0xc01c_586b, 0x5000_9417, 0xd000_9411, 0xdead_beef_c038_586b] {
+    // XFS_IOC_OPEN_BY_HANDLE of both conventions, BTRFS_IOC_SNAP_CREATE_V2, BTRFS_IOC_TREE_SEARCH, OCFS2_IOC_REFLINK.
+    for request in [0xc038_586b, 0xc01c_586b, 0x5000_9417, 0xd000_9411, 0x4018_6f04, 0xdead_beef_c038_586b] {
         let verdict = plugin.check(&ioctl(request));
         assert_eq!((verdict.errno(), verdict.alerts[0].rule.as_str()), (Some(Errno::EPERM), "sensitive-bypass"));
     }
-    // TCGETS, FICLONE, FS_IOC_FIEMAP.
-    for request in [0x5401, 0x4004_9409, 0xc020_660b] {
+    // TCGETS, FICLONE, FS_IOC_FIEMAP, UBI_IOCRPEB.
+    for request in [0x5401, 0x4004_9409, 0xc020_660b, 0x4004_6f04] {
         allowed(&mut plugin, &ioctl(request));
     }
 }

@@ -10,6 +10,7 @@
 
 mod abi;
 mod blind;
+mod death;
 #[cfg(target_arch = "x86_64")]
 mod errand;
 mod host;
@@ -37,6 +38,7 @@ fn main() {
             race::main(mover, call, root, number(attempts), Some(port.parse().unwrap()));
         }
         ["race-place", what, root, attempts] => race::place(what, root, number(attempts)),
+        ["race-death", what, root, attempts] => death::main(what, root, number(attempts)),
         ["race-shared", what, root, attempts] => sharing::main(what, root, number(attempts)),
         ["swap", what, who, using, root, attempts] => swap::main(what, who, using, root, number(attempts)),
         ["starve", root, seconds] => swap::starve(root, number(seconds)),

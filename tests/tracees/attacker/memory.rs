@@ -128,9 +128,9 @@ pub fn start(mover: &str, directory: &str, flip: Flip, image: &dyn Fn(usize) -> 
             Arena { base, mover: Mover::Process(clone_vm(flip, base as usize)) }
         }
         #[cfg(target_arch = "x86_64")]
-        "clone3-vm-int80" => {
+        "clone3-vm-int80" | "clone3-vm-pidfd" => {
             let base = private(image);
-            Arena { base, mover: Mover::Process(clone3_vm_int80(flip, base as usize)) }
+            Arena { base, mover: Mover::Process(clone3_vm(mover, flip, base as usize)) }
         }
         "shared-anon" => {
             let base = map(1, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, libc::PROT_READ | libc::PROT_WRITE);
@@ -261,31 +261,39 @@ fn clone_vm(flip: Flip, base: usize) -> Child {
     Child(check(pid).unwrap() as i32)
 }
 
-/// The same, by a call whose arguments are not where a 64-bit call has them.
+/// The same by clone3: by the other convention, whose arguments are elsewhere, or
+/// with a structure over which the kernel writes what the child is called.
 #[cfg(target_arch = "x86_64")]
-fn clone3_vm_int80(flip: Flip, base: usize) -> Child {
+fn clone3_vm(how: &str, flip: Flip, base: usize) -> Child {
     struct Work(Flip, usize);
     extern "C" fn body(work: usize) -> ! {
         let Work(flip, base) = unsafe { std::ptr::read(work as *const Work) };
         flip.spin(base, &AtomicBool::new(false));
         unsafe { libc::_exit(0) }
     }
-    let work = Box::into_raw(Box::new(Work(flip, base))) as usize;
+    let work = (body as crate::abi::Body, Box::into_raw(Box::new(Work(flip, base))) as usize);
     let arguments: *mut u64 = crate::page::pages_below_4g().cast();
-    unsafe {
-        arguments.write((libc::CLONE_VM | libc::CLONE_UNTRACED) as u64);
-        arguments.add(4).write(libc::SIGCHLD as u64);
-    }
     let top: *mut u64 = unsafe { pages(16).add(16 * PAGE) }.cast();
-    let mut pid = crate::abi::clone3_int80(arguments, body, work, top);
+    let make = |flags: c_int, pidfd: u64| {
+        unsafe {
+            arguments.write(flags as u64);
+            arguments.add(1).write(pidfd);
+            arguments.add(4).write(libc::SIGCHLD as u64);
+        }
+        let call = if how == "clone3-vm-int80" { crate::abi::clone3_int80 } else { crate::abi::clone3 };
+        call(arguments, work, top)
+    };
+    let mut pid = if how == "clone3-vm-int80" {
+        make(libc::CLONE_VM | libc::CLONE_UNTRACED, 0)
+    } else {
+        make(libc::CLONE_VM | libc::CLONE_PIDFD, arguments as u64)
+    };
     if pid < 0 {
         // One that may be out of sight is refused; then one in sight.
-        unsafe { arguments.write(libc::CLONE_VM as u64) };
-        pid = crate::abi::clone3_int80(arguments, body, work, top);
+        pid = make(libc::CLONE_VM, 0);
     }
     if pid == -libc::ENOSYS {
         // As where there is no such call.
-        unsafe { drop(Box::from_raw(work as *mut Work)) };
         return clone_vm(flip, base);
     }
     assert!(pid > 0, "{}", crate::sys::name(-pid));

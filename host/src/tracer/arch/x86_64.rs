@@ -184,7 +184,7 @@ mod tests {
             Registers(sys::registers_of(words)).number()
         };
         assert_eq!(number(257), Some(257));
-        assert_eq!(number(1 << 63 | 257), Some(257));
+        assert_eq!(number(1 << 63 | 0x101), Some(257));
         assert_eq!(number(0xffff_ffff_0000_0000), Some(0));
         assert_eq!((number(u64::MAX), number(0xffff_ffff)), (None, None));
     }

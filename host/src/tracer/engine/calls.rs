@@ -195,11 +195,10 @@ impl Engine<'_> {
             }
             match self.guard(&stop, &event, &snapshot) {
                 Ok(Ok(guarded)) => protected = Some(guarded),
-                Ok(Err(Unguarded::Impossible)) => return self.refuse_unprotected(stop),
+                // If it is gone, this is nothing.
+                Ok(Err(Unguarded::Impossible)) | Err(Gone) => return self.refuse_unprotected(stop),
                 Ok(Err(Unguarded::Fails(errno))) => return self.refuse(stop, errno),
                 Ok(Err(Unguarded::Changeable)) => return self.stand_still(stop, info),
-                // If it is gone, this is nothing.
-                Err(Gone) => return self.refuse_unprotected(stop),
             }
         }
         if denied.is_none() && interest.binding && traits.executes().is_some_and(|index| event.path(index).is_some()) {
@@ -440,6 +439,7 @@ impl Engine<'_> {
     fn keep_children_traced(&mut self, stop: Stopped, arch: Arch, spec: &Spec, info: CallInfo) -> Option<Stopped> {
         let untraced = libc::CLONE_UNTRACED as u64;
         let tid = stop.tid();
+        self.task(tid).clone3 = None;
         match spec.name {
             "clone" if info.args[0] & untraced != 0 => {
                 if arch == Arch::NATIVE {
@@ -462,7 +462,9 @@ impl Engine<'_> {
                 let stays =
                     !self.binding || !self.needs_region(tid) && self.settle(tid, &snapshot, None) != Settled::Shared;
                 if stays && read(&mut flags) {
-                    if u64::from_le_bytes(flags) & untraced == 0 {
+                    let flags = u64::from_le_bytes(flags);
+                    if flags & untraced == 0 {
+                        self.task(tid).clone3 = self.binding.then_some(flags);
                         return Some(stop);
                     }
                 }
@@ -471,8 +473,9 @@ impl Engine<'_> {
                         self.send_for_region(stop, arch, info);
                         return None;
                     }
-                    if let Ok(Some(protected)) = self.guard_clone(&stop, &info) {
-                        self.task(tid).lent = Some(protected);
+                    if let Ok(Some((protected, flags))) = self.guard_clone(&stop, &info) {
+                        let task = self.task(tid);
+                        (task.lent, task.clone3) = (Some(protected), Some(flags));
                         return Some(stop);
                     }
                 }

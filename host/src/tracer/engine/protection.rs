@@ -55,14 +55,9 @@ impl Engine<'_> {
     /// Whether a judged call of the task needs the region, judging by the task
     /// alone.
     pub(super) fn needs_region(&mut self, tid: pid_t) -> bool {
-        if self.intruded {
-            return true;
-        }
-        let _known = self.task(tid);
-        let Some(task) = self.tasks.get(&tid) else { return true };
-        // Who waits for the end of its vfork(2) can change nothing meanwhile.
-        let lender = task.lender.and_then(|lender| self.tasks.get(&lender));
-        !task.space.is_alone() && !lender.is_some_and(|lender| task.space.is_alone_with(&lender.space))
+        // Who waits for the end of its child's vfork(2) is no exception: if it is
+        // killed, the kernel writes to its memory (`clear_child_tid`, robust lists).
+        self.intruded || !self.task(tid).space.is_alone()
     }
 
     /// Whether others than we can write to a region: to one of private memory,
@@ -168,15 +163,16 @@ impl Engine<'_> {
     }
 
     /// Puts the structure of a clone3 where only the host can write, without
-    /// the flag that would hide the child.
-    pub(super) fn guard_clone(&mut self, stop: &Stopped, info: &CallInfo) -> Asked<Option<Rc<Protected>>> {
+    /// the flag that would hide the child; with the flags that are left.
+    pub(super) fn guard_clone(&mut self, stop: &Stopped, info: &CallInfo) -> Asked<Option<(Rc<Protected>, u64)>> {
         let mut bytes = vec![0; usize::try_from(info.args[1]).unwrap_or(usize::MAX).min(CLONE_ARGS_MAX)];
         if sys::read_memory(stop.tid(), info.args[0], &mut bytes) != bytes.len() {
             return Ok(None);
         }
-        let Some(flags) = bytes.first_chunk_mut::<8>() else { return Ok(None) };
-        *flags = (u64::from_le_bytes(*flags) & !(libc::CLONE_UNTRACED as u64)).to_le_bytes();
-        self.lend(stop, 0, bytes, false)
+        let Some(first) = bytes.first_chunk_mut::<8>() else { return Ok(None) };
+        let flags = u64::from_le_bytes(*first) & !(libc::CLONE_UNTRACED as u64);
+        *first = flags.to_le_bytes();
+        Ok(self.lend(stop, 0, bytes, false)?.map(|protected| (protected, flags)))
     }
 
     /// Puts `bytes` where only the host can write, and points the register of
