@@ -85,6 +85,9 @@ impl Race<'_> {
             command.extend(self.arguments(&place, now));
             let outcome = guarded(&place).run(&command);
             let tally = Tally::of(&outcome)?;
+            if tally.attempts == 0 {
+                return Err("nothing was tried".into());
+            }
             if tally.leaked > 0 {
                 return Err(format!("{} of {} attempts got through: {tally:?}", tally.leaked, tally.attempts));
             }
@@ -283,6 +286,9 @@ fn places_changed_after_the_check() {
     rows.extend(descriptors.iter().map(|words| (&words[..], Sides::Either, &[][..])));
     rows.push((&["race-shared", "directory-by-exec", "ROOT", "ATTEMPTS"], Sides::Both, &[]));
     all(&rows, &guarding_files);
+    // What a child inherits is known where somebody wants to know of programs.
+    let fork: (&[&str], _, _) = (&["race-shared", "directory-by-fork", "ROOT", "ATTEMPTS"], Sides::Both, &[][..]);
+    all(&[fork], &|place| guarding_files(place).plugin("builtin:process-monitor"));
 }
 
 /// The object behind a name changes, the name does not. Prevented.
@@ -366,6 +372,7 @@ fn alone_every_race_is_won() {
         &["race-shared", "descriptors-of-an-orphan", "ROOT", "1000"],
         &["race-shared", "descriptors-of-the-leader", "ROOT", "1000"],
         &["race-shared", "directory-by-exec", "ROOT", "1000"],
+        &["race-shared", "directory-by-fork", "ROOT", "1000"],
         &["race-death", "maker-in-vfork", "ROOT", "1000"],
         &["race-death", "maker-of-an-orphan", "ROOT", "1000"],
         &["race-place", "mount-from", "ROOT", "1000"],

@@ -9,10 +9,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use libc::{c_char, c_int, c_long};
 
+mod facts;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
+        // A script names itself in between.
+        ["facts", script, "of-self"] if script.ends_with("/script") => facts::main(&["of-self", "by a script"]),
+        ["facts", ..] => facts::main(&words[1..]),
         ["open", path] => say(open(libc::AT_FDCWD, path, libc::O_RDONLY)),
         ["open-write", path] => say(open(libc::AT_FDCWD, path, libc::O_WRONLY)),
         ["open-from", directory, name] => {
@@ -291,8 +296,10 @@ fn interrupted_sleep() {
 /// open(2) by the 32-bit gate. The name must lie below 4 GiB.
 /// As many processes at once, each with another thread, and each opens `path`.
 fn processes_with_threads(count: u32, path: &str) {
-    let mut all_there = [0; 2];
-    check(unsafe { libc::pipe(all_there.as_mut_ptr()) }.into()).unwrap();
+    let (mut all_there, mut opened) = ([0; 2], [0; 2]);
+    for pipe in [&mut all_there, &mut opened] {
+        check(unsafe { libc::pipe(pipe.as_mut_ptr()) }.into()).unwrap();
+    }
     let children: Vec<c_int> = (0..count)
         .map(|_| {
             let child = unsafe { libc::fork() };
@@ -301,6 +308,7 @@ fn processes_with_threads(count: u32, path: &str) {
                 let failed = open(libc::AT_FDCWD, path, libc::O_RDONLY).is_err();
                 unsafe {
                     libc::close(all_there[1]);
+                    libc::write(opened[1], c"x".as_ptr().cast(), 1);
                     libc::read(all_there[0], (&raw mut all_there).cast(), 1);
                     libc::_exit(failed.into());
                 }
@@ -309,7 +317,10 @@ fn processes_with_threads(count: u32, path: &str) {
         })
         .collect();
     // They are all there before any goes on.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut byte = 0u8;
+    for _ in &children {
+        unsafe { libc::read(opened[0], (&raw mut byte).cast(), 1) };
+    }
     unsafe { libc::close(all_there[1]) };
     let failed = children.iter().filter(|child| {
         let mut status = 0;
@@ -319,6 +330,7 @@ fn processes_with_threads(count: u32, path: &str) {
     println!("{} failed", failed.count());
 }
 
+/// open(2) by the 32-bit gate. The name must lie below 4 GiB.
 #[cfg(target_arch = "x86_64")]
 fn int80_open(path: &str) -> io::Result<c_long> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;

@@ -1,4 +1,4 @@
-//! Room for the host's own file descriptors. The program starts with the
+//! Quota for the host's own file descriptors. The program starts with the
 //! limit that we were started with.
 //!
 //! Where there is no room a name cannot be followed, and is `unknown`.
@@ -66,19 +66,19 @@ impl Purpose {
     }
 }
 
-/// Room for what is kept, given back in the end.
+/// Quota for what is kept, given back in the end.
 #[derive(Debug)]
-pub(super) struct Room(Purpose);
+pub(super) struct Quota(Purpose);
 
-impl Room {
+impl Quota {
     /// Takes room; none if enough is kept.
     pub(super) fn take(purpose: Purpose) -> Option<Self> {
-        let room = Self(purpose);
-        (KEPT[purpose as usize].fetch_add(1, Ordering::Relaxed) < purpose.most()).then_some(room)
+        let quota = Self(purpose);
+        (KEPT[purpose as usize].fetch_add(1, Ordering::Relaxed) < purpose.most()).then_some(quota)
     }
 }
 
-impl Drop for Room {
+impl Drop for Quota {
     fn drop(&mut self) {
         KEPT[self.0 as usize].fetch_sub(1, Ordering::Relaxed);
     }
@@ -86,13 +86,16 @@ impl Drop for Room {
 
 /// A descriptor of a directory that is kept.
 #[derive(Debug)]
-pub(super) struct Kept(OwnedFd, #[allow(dead_code, reason = "held")] Room);
+pub(super) struct Kept {
+    fd: OwnedFd,
+    _quota: Quota,
+}
 
 impl Kept {
     /// Keeps `fd`, or gives it back if enough are kept.
     pub(super) fn keep(fd: OwnedFd) -> Result<Self, OwnedFd> {
-        match Room::take(Purpose::Directories) {
-            Some(room) => Ok(Self(fd, room)),
+        match Quota::take(Purpose::Directories) {
+            Some(quota) => Ok(Self { fd, _quota: quota }),
             None => Err(fd),
         }
     }
@@ -100,7 +103,7 @@ impl Kept {
 
 impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -113,9 +116,9 @@ mod tests {
         let most = Purpose::Pagemaps.most();
         assert!((1..=128).contains(&most));
         for _ in 0..2 {
-            let taken: Vec<Room> = std::iter::from_fn(|| Room::take(Purpose::Pagemaps)).collect();
+            let taken: Vec<Quota> = std::iter::from_fn(|| Quota::take(Purpose::Pagemaps)).collect();
             assert_eq!(taken.len(), most);
-            assert!(Room::take(Purpose::Regions).is_some(), "it is another's");
+            assert!(Quota::take(Purpose::Regions).is_some(), "it is another's");
         }
     }
 }

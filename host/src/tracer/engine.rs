@@ -168,7 +168,7 @@ pub fn attach(
 /// The code that made it says nothing of its convention: 64-bit code can make
 /// calls of i386.
 fn making(stop: &Stopped) -> Option<(&'static str, [u64; 6])> {
-    let call = stop.registers().ok()?.call_of(stop.convention()?)?;
+    let call = stop.registers().ok()?.call_of(stop.convention())?;
     let arch = Arch::from_audit(call.audit, call.nr as u32)?;
     Some((arch.spec(call.nr as u32).name, call.args))
 }
@@ -486,25 +486,33 @@ impl<'h> Engine<'h> {
     }
 
     /// Takes on a task of which nobody has told, or not enough: who made it was
-    /// killed before it could. Whoever shares something with it is not alone.
+    /// killed before it could. Whoever shares something with it is not alone, as
+    /// far as the kernel says who that is; it says no more than
+    /// [`Engine::may_leave_behind`] has taken for granted.
     fn welcome(&mut self, tid: pid_t) {
-        if procfs::has_ended(tid) {
+        if !self.binding || procfs::has_ended(tid) {
             return;
         }
-        let mut space = None;
+        let (mut space, mut blind) = (None, false);
         for (other, task) in self.tasks.iter_mut().filter(|(other, _)| **other != tid) {
-            let shared = Shared::by(tid, *other);
-            if shared.map_or_else(|| procfs::has_ended(*other), |shared| !shared.anything()) {
+            let Some(shared) = Shared::by(tid, *other) else {
+                blind |= !procfs::has_ended(*other);
                 continue;
+            };
+            if shared.anything() {
+                task.space.expose();
             }
-            task.space.expose();
-            task.shares_file_system |= shared.is_none_or(|shared| shared.file_system);
-            if shared.is_some_and(|shared| shared.memory) {
+            task.shares_file_system |= shared.file_system;
+            if shared.memory {
+                task.space.note_processes();
                 space = Some(task.space.clone());
             }
         }
-        if let Some(space) = space {
-            self.task(tid).space = space;
+        match space {
+            Some(space) => self.task(tid).space = space,
+            // What it maps could take the place of another's region.
+            None if blind => self.task(tid).space.forbid_region(),
+            None => {}
         }
     }
 
@@ -528,13 +536,18 @@ impl<'h> Engine<'h> {
         let same_tree = self.moving == 0 && flags.is_some_and(|flags| !has(flags, libc::CLONE_NEWNS));
         let tells_execs = self.processes.execs;
         let parent = self.task(tid);
-        if same_tree && tells_execs {
+        // Nobody else can have moved it since its child was made.
+        if same_tree && tells_execs && !thread && parent.stands_alone() {
             parent.learn_cwd(tid);
         }
-        let origin = match flags {
-            _ if thread => Origin { container: parent.origin.container.clone(), ..Origin::default() },
-            _ => flags.map(|flags| parent.origin.of_child(pid, flags)).unwrap_or_default(),
+        let origin = if thread {
+            Origin { container: parent.origin.container.clone(), ..Origin::default() }
+        } else {
+            flags.map(|flags| parent.origin.of_child(pid, flags)).unwrap_or_default()
         };
+        if shared.is_some_and(|shared| shared.memory) {
+            parent.space.note_processes();
+        }
         let space = match shared {
             None | Some(Shared { memory: true, .. }) => parent.space.clone(),
             Some(shared) => {
@@ -550,7 +563,7 @@ impl<'h> Engine<'h> {
         let shares_file_system = shared.map_or(parent.shares_file_system, |shared| shared.file_system);
         let (filtered, needs_tracer) = (parent.filtered, parent.needs_tracer);
         let (permits, exe) = (parent.permits, parent.exe.clone());
-        let standing = if same_tree { parent.standing() } else { Standing::default() };
+        let standing = if same_tree && !parent.sets_up { parent.standing() } else { Standing::default() };
         let protected = parent.pending.as_ref().and_then(|pending| pending.protected.clone());
         // It may be on its way already, if it came before its parent told: then it
         // may have made others since, and is known by what was thought of it.
@@ -594,13 +607,18 @@ impl<'h> Engine<'h> {
             && let Some(task) = self.tasks.remove(&former)
         {
             // Another thread than the leader executed; it takes over its id.
-            self.remove(tid);
+            if let Some(leader) = self.remove(tid) {
+                self.may_leave_behind(&leader, false);
+            }
             self.tasks.insert(tid, task);
         }
         let task = self.task(tid);
         task.pid = tid;
+        if std::mem::take(&mut task.sets_up) {
+            // Nobody has looked where it went.
+            task.forget();
+        }
         task.renew();
-        task.sets_up = false;
         task.pending.take_if(|pending| {
             // The registers are the new program's.
             pending.protected = None;
@@ -668,10 +686,13 @@ impl<'h> Engine<'h> {
             event.capture();
             self.handler.observe(Arc::new(event));
         }
-        let gone = self.remove(tid);
-        let Some(Task { pid, .. }) = gone else { return };
+        let Some(task) = self.remove(tid) else { return };
+        self.may_leave_behind(&task, matches!(status, ExitStatus::Code(_)));
+        let pid = task.pid;
         if pid == tid {
             self.part_all(|other| other == pid);
+        }
+        if pid == tid && self.processes.execs {
             let children = self.tasks.values_mut().filter(|task| task.origin.parent == Some(pid));
             children.for_each(|task| task.origin.parent = None);
         }
@@ -683,6 +704,18 @@ impl<'h> Engine<'h> {
             if guest && !self.leaving && procfs::threads(pid).iter().any(|tid| !procfs::has_ended(*tid)) {
                 let _ = self.seize(pid);
             }
+        }
+    }
+
+    /// A task that is gone may have been making another, of which nobody tells:
+    /// it comes later, into memory that other processes share. Not so a process of
+    /// one thread that has ended `by_itself`.
+    fn may_leave_behind(&self, gone: &Task, by_itself: bool) {
+        let any = |test: &dyn Fn(&Task) -> bool| self.tasks.values().any(test);
+        let neighbours = || any(&|other| other.pid != gone.pid && other.space.is_same(&gone.space));
+        let threads = || any(&|other| other.pid == gone.pid);
+        if gone.space.is_shared_by_processes() && neighbours() && (!by_itself || threads()) {
+            gone.space.expose();
         }
     }
 

@@ -170,7 +170,10 @@ pub(super) fn process_of(tid: pid_t, known: Known) -> Process {
         cwd: known.cwd.unwrap_or_else(|| link(tid, "cwd")),
         uids,
         gids,
-        capabilities: sys::effective_capabilities(tid).unwrap_or(0),
+        capabilities: sys::effective_capabilities(tid)
+            .ok()
+            .or_else(|| field("CapEff:").and_then(|text| u64::from_str_radix(&text, 16).ok()))
+            .unwrap_or(0),
         container: known.container.unwrap_or_else(|| Container::of(tid)).0,
     }
 }

@@ -80,7 +80,7 @@ struct Sealed {
     identity: ((u32, u32), u64),
     /// Where it is mapped here, `SIZE` bytes, writable.
     start: NonNull<u8>,
-    _room: descriptors::Room,
+    _quota: descriptors::Quota,
 }
 
 /// What a private region begins with.
@@ -89,14 +89,14 @@ const SIGN: [u8; UNIT] = *b"Memory of the tracer, which reads and writes it: lea
 impl Region {
     /// A region without content, in a sealed memfd.
     pub(super) fn new() -> io::Result<Rc<Self>> {
-        let room = descriptors::Room::take(descriptors::Purpose::Regions);
-        let room = room.ok_or_else(|| io::Error::other("enough descriptors are kept"))?;
+        let quota = descriptors::Quota::take(descriptors::Purpose::Regions);
+        let quota = quota.ok_or_else(|| io::Error::other("enough descriptors are kept"))?;
         let file = memfd()?;
         file.set_len(SIZE as u64)?;
         let found = file.metadata()?;
         let identity = ((libc::major(found.dev()), libc::minor(found.dev())), found.ino());
         let start = map_writable(&file)?;
-        let sealed = Sealed { file, identity, start, _room: room };
+        let sealed = Sealed { file, identity, start, _quota: quota };
         seal(&sealed.file)?;
         Ok(Rc::new(Self { backing: Backing::Sealed(sealed), room: RefCell::new(Room::empty()) }))
     }

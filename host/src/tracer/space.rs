@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 
 use libc::{c_int, pid_t};
 
-use super::descriptors::{Purpose, Room};
+use super::descriptors::{Purpose, Quota};
 use super::filters::Permits;
 use super::pagemap::Pagemap;
 use super::region::Region;
@@ -23,11 +23,13 @@ pub(super) struct Space(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     exposed: Cell<bool>,
+    /// More than one process has lived in it.
+    of_processes: Cell<bool>,
     /// A program may serve its page faults (userfaultfd(2)): it can fill pages
     /// that nobody else can write to.
     served: Cell<bool>,
     region: RefCell<Option<Rc<Region>>>,
-    pagemap: RefCell<Option<(Pagemap, Room)>>,
+    pagemap: RefCell<Option<(Pagemap, Quota)>>,
     /// The region has been seen where it belongs.
     mapped: Cell<bool>,
     /// How often mapping it came to nothing.
@@ -46,6 +48,7 @@ impl Space {
     fn make(exposed: bool, served: bool, region: Option<Rc<Region>>) -> Self {
         Self(Rc::new(Inner {
             exposed: Cell::new(exposed),
+            of_processes: Cell::new(false),
             served: Cell::new(served),
             region: RefCell::new(region),
             pagemap: RefCell::default(),
@@ -87,7 +90,7 @@ impl Space {
         }
         let pagemap = Pagemap::open(tid).ok()?;
         let answer = ask(&pagemap);
-        *kept = Room::take(Purpose::Pagemaps).map(|room| (pagemap, room));
+        *kept = Quota::take(Purpose::Pagemaps).map(|quota| (pagemap, quota));
         Some(answer)
     }
 
@@ -105,6 +108,21 @@ impl Space {
     /// counts.
     pub(super) fn expose(&self) {
         self.0.exposed.set(true);
+    }
+
+    /// Another process lives in it, too.
+    pub(super) fn note_processes(&self) {
+        self.0.of_processes.set(true);
+    }
+
+    /// Whether more than one process has lived in it.
+    pub(super) fn is_shared_by_processes(&self) -> bool {
+        self.0.of_processes.get()
+    }
+
+    /// No region is to be mapped.
+    pub(super) fn forbid_region(&self) {
+        self.0.failures.set(MOST_FAILURES);
     }
 
     /// From now on a program may serve its page faults.
@@ -187,6 +205,10 @@ impl Shared {
         const VM: c_int = 1;
         const FILES: c_int = 2;
         const FS: c_int = 3;
+        // Before, it waits for who executes a program, and that can wait for us.
+        if sys::kernel() < (5, 7) {
+            return None;
+        }
         let same = |kind| sys::kcmp(one, other, kind).ok();
         Some(Self { memory: same(VM)?, descriptors: same(FILES)?, file_system: same(FS)? })
     }

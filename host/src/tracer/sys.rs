@@ -240,6 +240,17 @@ pub(super) fn read_memory(tid: pid_t, address: u64, buffer: &mut [u8]) -> usize 
     usize::try_from(read).unwrap_or(0)
 }
 
+/// Whether a task still has an address space, which goes early in its end.
+pub(super) fn has_memory(tid: pid_t) -> bool {
+    let mut byte = 0u8;
+    let nowhere = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 1 };
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: the kernel writes one byte at most, to `byte`; the other address is
+    // in another process.
+    let read = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const nowhere, 1, 0) };
+    read >= 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// `process_vm_writev(2)` of one range; whether all of it was written.
 pub(super) fn write_memory(tid: pid_t, address: u64, bytes: &[u8]) -> bool {
     let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -305,6 +316,16 @@ pub(super) fn query_mapping(maps: BorrowedFd<'_>, address: u64, name: &mut [u8])
     // is told of, and to `name` no more than its length.
     check(unsafe { libc::ioctl(maps.as_raw_fd(), PROCMAP_QUERY as _, &raw mut query) }.into())?;
     Ok((query.vma_end, query.vma_flags & SHARED != 0, (query.vma_name_size as usize).min(name.len())))
+}
+
+/// The kernel's version, its first two numbers.
+pub(super) fn kernel() -> (u32, u32) {
+    static VERSION: std::sync::OnceLock<(u32, u32)> = std::sync::OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse().ok());
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    })
 }
 
 /// kcmp(2) of two tasks: whether they share the resource `kind`.

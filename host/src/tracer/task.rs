@@ -282,6 +282,11 @@ impl Task {
         Standing { our_root: matches!(self.view.root.get(), Some(Root::Ours)), cwd: self.view.cwd.get().cloned() }
     }
 
+    /// Nobody else can change where it stands.
+    pub(super) fn stands_alone(&self) -> bool {
+        self.space.is_alone() && !self.shares_file_system && !self.sets_up
+    }
+
     /// Sees to it that its working directory is known, for its children to be
     /// told of theirs.
     pub(super) fn learn_cwd(&self, tid: pid_t) {
@@ -320,7 +325,8 @@ impl Task {
         let container = self.origin.container.get_or_insert_with(|| Container::of(tid)).clone();
         let known = Known {
             pid: Some(self.pid),
-            parent: self.origin.parent.filter(|_| asked),
+            // One that ends gives up its memory before its children.
+            parent: self.origin.parent.filter(|parent| asked && sys::has_memory(*parent)),
             start_time: self.origin.start_time,
             program: Some(program.clone()),
             comm,

@@ -288,9 +288,7 @@ impl<K: Kernel> Waiting<K> {
 /// Whether wait4 for one id does without walking ("`do_wait`: make
 /// `PIDTYPE_PID` case O(1)", Linux 5.13).
 fn finds_by_id() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse().ok());
-    (numbers.next().unwrap_or(0u32), numbers.next().unwrap_or(0u32)) >= (5, 13)
+    sys::kernel() >= (5, 13)
 }
 
 #[cfg(test)]

@@ -59,8 +59,9 @@ impl Shared {
     }
 }
 
-/// Longest time for all attempts; alone it may be over before.
+/// Longest time for all attempts, and for the first.
 const LIMIT: Duration = Duration::from_secs(10);
+const FIRST: Duration = Duration::from_mins(1);
 
 pub fn main(what: &str, root: &str, attempts: u64) {
     // Who loses its parent becomes ours.
@@ -69,11 +70,12 @@ pub fn main(what: &str, root: &str, attempts: u64) {
     let (mut tally, since) = (Tally::default(), Instant::now());
     let mut delay = 1u32;
     // A run of none is one until the race is won.
-    while since.elapsed() < LIMIT && if attempts == 0 { !tally.is_decided() } else { tally.attempts() < attempts } {
+    let done = |tally: &Tally| if attempts == 0 { tally.is_decided() } else { tally.attempts() >= attempts };
+    while !done(&tally) && since.elapsed() < if tally.attempts() == 0 || attempts == 0 { FIRST } else { LIMIT } {
         delay = delay.wrapping_mul(1_103_515_245).wrapping_add(12_345);
         match what {
             "maker-in-vfork" => maker_in_vfork(shared, root, delay % 20_000),
-            "maker-of-an-orphan" => maker_of_an_orphan(shared, root, delay % 500),
+            "maker-of-an-orphan" => maker_of_an_orphan(shared, root, delay % 2_000),
             _ => panic!("no such attack: {what}"),
         }
         shared.tally(&mut tally);
@@ -97,9 +99,13 @@ fn in_child(body: impl FnOnce(), meanwhile: impl FnOnce()) {
     while unsafe { libc::wait(std::ptr::null_mut()) } > 0 {}
 }
 
+/// The end of a stack.
+fn stack() -> *mut u8 {
+    unsafe { pages(STACK / sys::PAGE).add(STACK) }
+}
+
 /// Makes a process that shares our memory.
-fn clone(body: extern "C" fn(*mut c_void) -> c_int, flags: c_int, argument: *mut c_void) -> c_int {
-    let top = unsafe { pages(STACK / sys::PAGE).add(STACK) };
+fn clone(body: extern "C" fn(*mut c_void) -> c_int, top: *mut u8, flags: c_int, argument: *mut c_void) -> c_int {
     unsafe { libc::clone(body, top.cast(), libc::CLONE_VM | flags | libc::SIGCHLD, argument) }
 }
 
@@ -138,7 +144,7 @@ fn maker_in_vfork(shared: &'static Shared, root: &str, delay: u32) {
                 std::ptr::copy_nonoverlapping(text.as_ptr().cast(), name, text.count_bytes());
                 libc::syscall(libc::SYS_set_tid_address, name.add(text.count_bytes() - 4));
             }
-            clone(body, libc::CLONE_VFORK, (&raw mut work).cast());
+            clone(body, stack(), libc::CLONE_VFORK, (&raw mut work).cast());
         },
         || (),
     );
@@ -149,6 +155,7 @@ fn maker_in_vfork(shared: &'static Shared, root: &str, delay: u32) {
 fn maker_of_an_orphan(shared: &'static Shared, root: &str, delay: u32) {
     struct Work {
         shared: &'static Shared,
+        stack: *mut u8,
         side: *mut u8,
         lives: AtomicBool,
         over: AtomicBool,
@@ -165,8 +172,9 @@ fn maker_of_an_orphan(shared: &'static Shared, root: &str, delay: u32) {
         unsafe { libc::_exit(0) }
     }
     extern "C" fn makes(work: *mut c_void) -> c_int {
-        unsafe { &*work.cast::<Work>() }.shared.begun.store(true, Ordering::Relaxed);
-        clone(flips, 0, work);
+        let Work { shared, stack, .. } = unsafe { &*work.cast::<Work>() };
+        shared.begun.store(true, Ordering::Relaxed);
+        clone(flips, *stack, 0, work);
         unsafe { libc::_exit(0) }
     }
     shared.begun.store(false, Ordering::Relaxed);
@@ -176,8 +184,9 @@ fn maker_of_an_orphan(shared: &'static Shared, root: &str, delay: u32) {
             let (name, text) = (pages(1), c(&format!("{root}/h/file")));
             unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast(), name, text.count_bytes()) };
             let side = unsafe { name.add(root.len() + 1) };
-            let mut work = Work { shared, side, lives: AtomicBool::new(false), over: AtomicBool::new(false) };
-            let victim = clone(makes, 0, (&raw mut work).cast());
+            let (lives, over) = (AtomicBool::new(false), AtomicBool::new(false));
+            let mut work = Work { shared, stack: stack(), side, lives, over };
+            let victim = clone(makes, stack(), 0, (&raw mut work).cast());
             shared.victim.store(victim, Ordering::Relaxed);
             let mut status = 0;
             unsafe { libc::waitpid(victim, &raw mut status, 0) };

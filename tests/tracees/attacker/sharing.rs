@@ -14,6 +14,7 @@ const FD: c_int = 100;
 pub fn main(what: &str, root: &str, attempts: u64) {
     match what {
         "directory-by-exec" => by_exec(root, attempts),
+        "directory-by-fork" => by_fork(root, attempts),
         // Opens in the directory that somebody else moves.
         "opener" => {
             let mut tally = Tally::default();
@@ -38,6 +39,34 @@ pub fn main(what: &str, root: &str, attempts: u64) {
 fn open_here(name: &str) -> Saw {
     let flags = libc::O_RDONLY | libc::O_NONBLOCK;
     opened(unsafe { libc::openat(libc::AT_FDCWD, c(name).as_ptr(), flags) }.into())
+}
+
+/// A child has the directory that its maker had when it was begun to be made,
+/// which takes a while; another thread goes elsewhere meanwhile.
+fn by_fork(root: &str, attempts: u64) {
+    const MEMORY: usize = 16 << 20;
+    let memory = vec![1u8; MEMORY];
+    let sides = ["h", "s"].map(|side| open(&format!("{root}/{side}"), libc::O_PATH).unwrap());
+    check(unsafe { libc::fchdir(sides[0].as_raw_fd()) }).unwrap();
+    let _mover = crate::memory::Flipper::start(move |stop| {
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            for side in &sides {
+                unsafe { libc::fchdir(side.as_raw_fd()) };
+            }
+        }
+    });
+    let mut tally = Tally::default();
+    repeat(attempts, false, &mut tally, &mut || {
+        let status = Child::status_of(|| match open_here("file") {
+            Saw::Harmless => 0,
+            Saw::Denied => 1,
+            Saw::Leaked => 2,
+            Saw::Other(errno) => 10 + errno,
+        });
+        [Saw::Harmless, Saw::Denied, Saw::Leaked].get(status as usize).copied().unwrap_or(Saw::Other(status - 10))
+    });
+    std::hint::black_box(memory);
+    tally.print();
 }
 
 /// A process made by a raw clone(2) with nothing else said.

@@ -157,14 +157,15 @@ impl<'a> Reader<'a> {
     /// The pointer at `address`. One that is not aligned can lie across two
     /// pages.
     fn pointer(&self, address: u64, pages: &mut Pages) -> Outcome<u64> {
-        let mut bytes = Vec::with_capacity(8);
-        while bytes.len() < self.width() {
-            let next = address.checked_add(bytes.len() as u64).ok_or(Defect::Fault)?;
-            let piece = pages.at(self, next);
-            if piece.is_empty() {
+        let (mut bytes, mut known) = ([0; 8], 0);
+        while known < self.width() {
+            let piece = pages.at(self, address.checked_add(known as u64).ok_or(Defect::Fault)?);
+            let size = piece.len().min(self.width() - known);
+            if size == 0 {
                 return Err(Defect::Fault);
             }
-            bytes.extend_from_slice(&piece[..piece.len().min(self.width() - bytes.len())]);
+            bytes[known..known + size].copy_from_slice(&piece[..size]);
+            known += size;
         }
         Ok(self.word(&bytes, 0))
     }

@@ -68,9 +68,9 @@ impl Registers {
         CallInfo { audit: AUDIT_ARCH_AARCH64, nr: r[8], args: [r[0], r[1], r[2], r[3], r[4], r[5]], mark: None }
     }
 
-    /// The call that the task is in, if it is of this convention.
-    pub(in crate::tracer) fn call_of(&self, audit: u32) -> Option<CallInfo> {
-        (audit == AUDIT_ARCH_AARCH64).then(|| self.call())
+    /// The call that the task is in. Whose convention is not known has this one.
+    pub(in crate::tracer) fn call_of(&self, audit: Option<u32>) -> Option<CallInfo> {
+        (audit.unwrap_or(AUDIT_ARCH_AARCH64) == AUDIT_ARCH_AARCH64).then(|| self.call())
     }
 
     /// The result of the call at whose exit the task is stopped.

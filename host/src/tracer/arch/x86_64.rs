@@ -66,9 +66,14 @@ impl Registers {
         self.by(self.0.cs == USER32_CS)
     }
 
-    /// The call that the task is in, if it is of this convention.
-    pub(in crate::tracer) fn call_of(&self, audit: u32) -> Option<CallInfo> {
-        matches!(audit, AUDIT_ARCH_I386 | AUDIT_ARCH_X86_64).then(|| self.by(audit == AUDIT_ARCH_I386))
+    /// The call that the task is in, if it is known to be of a convention that
+    /// we know.
+    pub(in crate::tracer) fn call_of(&self, audit: Option<u32>) -> Option<CallInfo> {
+        match audit? {
+            AUDIT_ARCH_I386 => Some(self.by(true)),
+            AUDIT_ARCH_X86_64 => Some(self.by(false)),
+            _ => None,
+        }
     }
 
     fn by(&self, compat: bool) -> CallInfo {

@@ -1,5 +1,6 @@
 //! What becomes of a call: entry, verdict, exit.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +25,9 @@ use crate::tracer::stop::{Gone, Moment, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::task::{Faked, Pending, Task};
 use crate::tracer::traits::{HARMLESS_ADVICE, Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
+
+/// Sizes of `struct clone_args` (`CLONE_ARGS_SIZE_VER0` to `PAGE_SIZE`).
+const CLONE_ARGS: RangeInclusive<u64> = 64..=65536;
 
 impl Engine<'_> {
     /// A call that the filter chose.
@@ -90,7 +94,9 @@ impl Engine<'_> {
     /// A call that has not run. May be asked again about the same call.
     pub(super) fn entry(&mut self, stop: Stopped, info: CallInfo) {
         let tid = stop.tid();
-        if self.task(tid).sets_up {
+        let task = self.task(tid);
+        task.clone3 = None;
+        if task.sets_up {
             return self.go_on(stop, 0);
         }
         let memory = TraceeMemory(tid);
@@ -439,7 +445,6 @@ impl Engine<'_> {
     fn keep_children_traced(&mut self, stop: Stopped, arch: Arch, spec: &Spec, info: CallInfo) -> Option<Stopped> {
         let untraced = libc::CLONE_UNTRACED as u64;
         let tid = stop.tid();
-        self.task(tid).clone3 = None;
         match spec.name {
             "clone" if info.args[0] & untraced != 0 => {
                 if arch == Arch::NATIVE {
@@ -449,7 +454,8 @@ impl Engine<'_> {
                 self.refuse(stop, libc::EPERM);
                 None
             }
-            "clone3" => {
+            // Other sizes the kernel refuses before it looks at anything.
+            "clone3" if CLONE_ARGS.contains(&info.args[1]) => {
                 let memory = TraceeMemory(tid);
                 let snapshot = Snapshot::new(&memory);
                 let mut flags = [0; 8];
