@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::parent_id;
 use std::process::Command;
 
-use libc::c_int;
+use super::{c, check};
 
 pub(crate) fn main(words: &[&str]) {
     match words[..] {
@@ -43,14 +43,6 @@ fn of_self(name: &str) {
     println!("{}", serde_json::json!({"way": name, "facts": facts}));
 }
 
-fn c(text: &str) -> CString {
-    CString::new(text).unwrap()
-}
-
-fn check(result: c_int) {
-    assert_ne!(result, -1, "{}", std::io::Error::last_os_error());
-}
-
 /// Executes `program`, which is this one, to say what it is; with more
 /// arguments behind.
 fn say(program: &str, way: &str, more: &[String]) -> ! {
@@ -61,12 +53,12 @@ fn say(program: &str, way: &str, more: &[String]) -> ! {
 
 fn all(root: &str) {
     // Who loses its parent becomes ours.
-    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) });
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into()).unwrap();
     let exe = fs::read_link("/proc/self/exe").unwrap().to_str().unwrap().to_owned();
     let at = |name: &str| format!("{root}/{name}");
     let in_child = |body: &dyn Fn()| {
         let child = unsafe { libc::fork() };
-        check(child);
+        check(child.into()).unwrap();
         if child == 0 {
             body();
             unsafe { libc::_exit(0) };
@@ -74,7 +66,7 @@ fn all(root: &str) {
         while unsafe { libc::wait(std::ptr::null_mut()) } > 0 {}
     };
     in_child(&|| say(&exe, "forked", &[]));
-    check(Command::new(&exe).args(["facts", "of-self", "spawned"]).status().unwrap().code().unwrap_or(-1));
+    assert!(Command::new(&exe).args(["facts", "of-self", "spawned"]).status().unwrap().success());
     in_child(&|| {
         let exe = exe.clone();
         std::thread::spawn(move || say(&exe, "in a thread", &[])).join().unwrap();
@@ -99,7 +91,7 @@ fn all(root: &str) {
     in_child(&|| say(&exe, "many arguments", &vec!["x".to_owned(); 600]));
     in_child(&|| say(&exe, "long arguments", &["x".repeat(20_000)]));
     in_child(&|| {
-        check(unsafe { libc::prctl(libc::PR_SET_NAME, c"another".as_ptr()) });
+        check(unsafe { libc::prctl(libc::PR_SET_NAME, c"another".as_ptr()) }.into()).unwrap();
         say(&exe, "renamed", &[]);
     });
     in_child(&|| {
@@ -123,17 +115,17 @@ fn all(root: &str) {
         }
     });
     in_child(&|| {
-        check(unsafe { libc::setresgid(7, 0, 8) });
-        check(unsafe { libc::setresuid(1000, 0, 0) });
+        check(unsafe { libc::setresgid(7, 0, 8) }.into()).unwrap();
+        check(unsafe { libc::setresuid(1000, 0, 0) }.into()).unwrap();
         say(&exe, "with other ids", &[]);
     });
     in_child(&|| {
-        check(unsafe { libc::setresuid(65534, 0, 0) });
+        check(unsafe { libc::setresuid(65534, 0, 0) }.into()).unwrap();
         say(&exe, "with an id that stands for others", &[]);
     });
     in_child(&|| {
         // CAP_NET_ADMIN
-        check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, 12, 0, 0, 0) });
+        check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, 12, 0, 0, 0) }.into()).unwrap();
         say(&exe, "with fewer capabilities", &[]);
     });
 }

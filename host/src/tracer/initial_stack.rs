@@ -42,11 +42,8 @@ pub(super) struct InitialStack {
 impl InitialStack {
     /// Reads it from the stack pointer on; `narrow` if it is a 32-bit program's.
     pub(super) fn read(memory: &dyn Memory, pointer: u64, narrow: bool) -> Option<Self> {
-        let width = if narrow { 4 } else { 8 };
         let vectors = bytes(memory, pointer, VECTORS);
-        let mut words = vectors
-            .chunks_exact(width)
-            .map(|word| word.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte)));
+        let mut words = words(&vectors, narrow);
         let count = words.next()?;
         let mut first = None;
         for _ in 0..count {
@@ -101,6 +98,12 @@ impl InitialStack {
         let last = name.rsplit_str("/").next()?;
         Some(last[..last.len().min(15)].into())
     }
+}
+
+/// The words of a vector, `narrow` if it is a 32-bit program's.
+pub(super) fn words(bytes: &[u8], narrow: bool) -> impl Iterator<Item = u64> {
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    bytes.chunks_exact(if narrow { 4 } else { 8 }).map(word)
 }
 
 /// Up to `size` bytes.

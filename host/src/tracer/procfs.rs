@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use bstr::{BString, ByteSlice};
 use libc::pid_t;
 
+use super::initial_stack::words;
 use super::resolve::{self, proc_path};
 use super::sys;
 use crate::decode::Arch;
@@ -43,10 +44,9 @@ fn link(tid: pid_t, entry: &str) -> BString {
 /// getauxval(3)); `narrow` if it is a 32-bit program.
 pub(super) fn given_descriptor(tid: pid_t, narrow: bool) -> Option<i32> {
     const AT_EXECFD: u64 = 2;
-    let width = if narrow { 4 } else { 8 };
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     let vector = read(tid, "auxv", 4096);
-    let mut entries = vector.chunks_exact(2 * width).map(|entry| (word(&entry[..width]), word(&entry[width..])));
+    let mut words = words(&vector, narrow);
+    let mut entries = std::iter::from_fn(|| Some((words.next()?, words.next()?)));
     entries.find(|(key, _)| *key == AT_EXECFD).map(|(_, value)| value as i32)
 }
 

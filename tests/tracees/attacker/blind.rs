@@ -224,6 +224,15 @@ fn install(filter: &[sock_filter]) {
     check(seccomp(0, filter)).unwrap();
 }
 
+/// Runs a program for which this call fails with EPERM, as under a container's
+/// filter.
+pub fn run_without(number: c_long, program: &str, argv: &[String]) -> ! {
+    install(&on(number, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    let argv: Vec<_> = argv.iter().map(|word| c(word)).collect();
+    let error = nix::unistd::execvp(&c(program), &argv).unwrap_err();
+    panic!("{program}: {error}");
+}
+
 /// A listener of our own answers "go on" before anybody else is asked.
 fn listener(secret: &str, flags: u64) {
     no_new_privileges();

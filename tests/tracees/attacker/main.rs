@@ -52,7 +52,7 @@ fn main() {
         ["errand", root, attempts] => errand::main(root, number(attempts)),
         ["host", what, ..] => host::main(what, &words[2..]),
         ["normal", what, root] => normal::main(what, root),
-        ["without", call, program, ..] => sys::run_without(number(call), program, &args[2..]),
+        ["without", call, program, ..] => blind::run_without(number(call) as i64, program, &args[2..]),
         ["race-exec-in-thread", root, attempts] => race::exec_in_thread(root, number(attempts)),
         _ => panic!("no such attack: {words:?}"),
     }

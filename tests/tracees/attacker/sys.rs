@@ -62,26 +62,6 @@ impl Tally {
     }
 }
 
-/// Runs a program for which this call fails with EPERM, as under a container's
-/// filter.
-pub fn run_without(number: u64, program: &str, argv: &[String]) -> ! {
-    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut filter = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number as u32),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program_of_filter = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    unsafe {
-        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)).unwrap();
-        check(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program_of_filter)).unwrap();
-    }
-    let argv: Vec<CString> = argv.iter().map(|word| c(word)).collect();
-    let error = nix::unistd::execvp(&c(program), &argv).unwrap_err();
-    panic!("{program}: {error}");
-}
-
 /// An errno's name.
 pub fn name(errno: i32) -> String {
     format!("{:?}", nix::errno::Errno::from_raw(errno))
