@@ -61,14 +61,18 @@ impl PrivateDir {
         &self.0
     }
 
-    /// A file of ours of at most `most` bytes; none if there is no such file.
-    pub fn read(&self, name: &str, most: u64) -> Option<Vec<u8>> {
-        let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(self.0.join(name)).ok()?;
+    /// A file of ours of at most `most` bytes, to read, and its length; none if
+    /// there is no such file.
+    pub fn open(&self, name: &str, most: u64) -> Option<(File, u64)> {
+        let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(self.0.join(name)).ok()?;
         let found = file.metadata().ok()?;
-        if !found.is_file() || !is_ours(&found) || found.len() > most {
-            return None;
-        }
-        let mut bytes = Vec::with_capacity(found.len() as usize);
+        (found.is_file() && is_ours(&found) && found.len() <= most).then_some((file, found.len()))
+    }
+
+    /// What is in such a file.
+    pub fn read(&self, name: &str, most: u64) -> Option<Vec<u8>> {
+        let (mut file, length) = self.open(name, most)?;
+        let mut bytes = Vec::with_capacity(length as usize);
         file.read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }

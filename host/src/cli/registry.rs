@@ -61,7 +61,7 @@ pub(super) fn push(args: &PushPlugin) -> anyhow::Result<()> {
     }
     let sign = |manifest: &str| key.as_ref().and_then(|key| key.state(&name, manifest));
     let fetcher = Fetcher::new(args.network.network()?);
-    let pushed = fetcher.push(to, component, &sign)?;
+    let pushed = fetcher.push(to, component.into_owned(), &sign)?;
     match args.format {
         Format::Text => {
             let signed = pushed.signature.as_ref().map_or_else(|| "unsigned".into(), |tag| format!("signed as {tag}"));

@@ -9,14 +9,20 @@
 //! executable's environment; SECURITY.md says what follows.
 #![allow(unsafe_code, reason = "loading compiled code trusts its origin")]
 
+use std::fs::File;
 use std::hash::{Hash, Hasher};
+use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::private_dir::PrivateDir;
+use crate::trust::Digest;
 
 /// A directory of compiled code.
 #[derive(Clone, Debug)]
@@ -42,12 +48,15 @@ impl Cache {
         self.0.path()
     }
 
-    pub(super) fn get_or_compile(&self, engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
-        let name = key(engine, component);
-        if let Some(code) = self.0.read(&name, MAX_CODE) {
-            // SAFETY: the bytes were written below as this user,
-            // under a name made of their source and the engine's settings.
-            match unsafe { Component::deserialize(engine, &code) } {
+    pub(super) fn get_or_compile(
+        &self,
+        engine: &Engine,
+        component: &[u8],
+        digest: Digest,
+    ) -> wasmtime::Result<Component> {
+        let name = key(engine, digest);
+        if let Some((file, length)) = self.0.open(&name, MAX_CODE) {
+            match load(engine, file, length) {
                 Ok(component) => return Ok(component),
                 Err(error) => tracing::debug!(%error, "cached code is not usable; compiling"),
             }
@@ -60,8 +69,21 @@ impl Cache {
     }
 }
 
+/// Makes a component of a file of the cache. It is mapped, and not the file
+/// itself: what happens to that from now on is nothing to the code that runs.
+fn load(engine: &Engine, file: File, length: u64) -> wasmtime::Result<Component> {
+    let mut copy = File::from(memfd_create(c"plugin", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    io::copy(&mut file.take(length), &mut copy)?;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    // SAFETY: the bytes were written by `get_or_compile` as this user, under a
+    // name made of their source and the engine's settings, and nobody can
+    // change them any more.
+    unsafe { Component::deserialize_file(engine, path) }
+}
+
 /// Names what the code was compiled from and for.
-fn key(engine: &Engine, component: &[u8]) -> String {
+fn key(engine: &Engine, component: Digest) -> String {
     struct Digesting(Sha256);
     impl Hasher for Digesting {
         fn write(&mut self, bytes: &[u8]) {
@@ -73,7 +95,7 @@ fn key(engine: &Engine, component: &[u8]) -> String {
     }
     let mut hasher = Digesting(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    hasher.0.update(component);
+    component.hash(&mut hasher);
     let digest = hasher.0.finalize();
     digest.iter().fold(String::new(), |mut name, byte| {
         use std::fmt::Write;
@@ -93,10 +115,13 @@ mod tests {
         let cache = Cache::at(directory.clone());
         let engine = Engine::default();
         let component = b"\0asm\x0d\0\x01\0";
-        cache.get_or_compile(&engine, component)?;
-        let name = key(&engine, component);
+        let digest = Digest::of(component);
+        cache.get_or_compile(&engine, component, digest)?;
+        let name = key(&engine, digest);
+        let (file, length) = directory.open(&name, MAX_CODE).ok_or_else(|| io::Error::other("it was not cached"))?;
+        load(&engine, file, length)?;
         directory.write(&name, b"rubbish")?;
-        cache.get_or_compile(&engine, component)?;
+        cache.get_or_compile(&engine, component, digest)?;
         assert_ne!(directory.read(&name, MAX_CODE).as_deref(), Some(&b"rubbish"[..]));
         Ok(())
     }

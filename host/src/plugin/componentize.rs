@@ -6,6 +6,8 @@
 //! host. Nothing is compiled or run here, and a module gets no adapter: what
 //! imports WASI stays refused.
 
+use std::borrow::Cow;
+
 use wit_component::ComponentEncoder;
 
 /// What a file's first eight bytes say it is.
@@ -71,9 +73,9 @@ fn hint(start: &[u8]) -> &'static str {
 ///
 /// # Errors
 /// If the bytes are neither, or the module was not built as a plugin.
-pub fn componentize(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+pub fn componentize(module: &[u8]) -> Result<Cow<'_, [u8]>, ComponentizeError> {
     match kind(module) {
-        Kind::Component => return Ok(module.to_vec()),
+        Kind::Component => return Ok(Cow::Borrowed(module)),
         Kind::CoreModule => {}
         Kind::NotWasm => return Err(ComponentizeError::NotWasm { start: module[..module.len().min(8)].to_vec() }),
     }
@@ -81,7 +83,8 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
         return Err(ComponentizeError::NoTypes);
     }
     let refused = |error: anyhow::Error| ComponentizeError::Refused(format!("{error:#}"));
-    ComponentEncoder::default().module(module).map_err(refused)?.validate(true).encode().map_err(refused)
+    let encoded = ComponentEncoder::default().module(module).map_err(refused)?.validate(true).encode();
+    encoded.map(Cow::Owned).map_err(refused)
 }
 
 /// True if a custom section holds wit-bindgen's types. A rough look: the

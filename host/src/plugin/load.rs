@@ -4,6 +4,7 @@
 //! Wasm, that it is of our contract and version, that it imports nothing
 //! else, that its settings fit, that its subscription can be.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -103,6 +104,8 @@ pub struct Wanted {
     pub limits: Limits,
     /// JSON text.
     pub settings: String,
+    /// They are known to fit its schema: the host brings along both.
+    pub settings_fit: bool,
     /// What it may ask for.
     pub grants: BTreeSet<Capability>,
     /// Which plugin it is.
@@ -134,6 +137,7 @@ impl Wanted {
             on_error: Mode::Enforce.default_on_error(),
             limits: Limits::default(),
             settings: "{}".into(),
+            settings_fit: false,
             grants: Capability::all(),
             ledgers: None,
             identity: Identity {
@@ -176,7 +180,12 @@ pub fn open(runtime: &Arc<Runtime>, verified: &Verified) -> Result<Opened, LoadE
     if functions(&component) > MAX_FUNCTIONS {
         return Err(LoadError::TooManyFunctions { plugin: plugin() });
     }
-    let component = runtime.compile(&component).map_err(|source| LoadError::Invalid { plugin: plugin(), source })?;
+    let digest = match &component {
+        Cow::Borrowed(_) => verified.digest(),
+        Cow::Owned(made) => Digest::of(made),
+    };
+    let component =
+        runtime.compile(&component, digest).map_err(|source| LoadError::Invalid { plugin: plugin(), source })?;
     check_names(runtime, &component, origin)?;
     let asks = Capability::asked_by(&component, runtime.linker().engine());
     let contract = |error: wasmtime::Error| LoadError::Contract { plugin: plugin(), message: format!("{error:#}") };
@@ -212,7 +221,9 @@ impl Opened {
         if !denied.is_empty() {
             return Err(LoadError::NotGranted { plugin: plugin(), name: wanted.name, asked: super::listed(&denied) });
         }
-        check_settings(&self.description, &wanted.settings, &self.origin)?;
+        if !wanted.settings_fit {
+            check_settings(&self.description, &wanted.settings, &self.origin)?;
+        }
         if let Some(ledgers) = wanted.ledgers {
             let (ledger, entries) =
                 ledgers.of(&wanted.name).map_err(|source| LoadError::State { plugin: plugin(), source })?;

@@ -20,6 +20,7 @@ use super::cache::Cache;
 use super::imports::Context;
 use super::limits::Limits;
 use super::wit;
+use crate::trust::Digest;
 
 /// How calls are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +72,10 @@ impl Runtime {
         &self.linker
     }
 
-    /// Compiles a component, or takes its code from the cache.
-    pub(super) fn compile(&self, component: &[u8]) -> wasmtime::Result<Component> {
+    /// Compiles a component with this digest, or takes its code from the cache.
+    pub(super) fn compile(&self, component: &[u8], digest: Digest) -> wasmtime::Result<Component> {
         match &self.cache {
-            Some(cache) => cache.get_or_compile(&self.engine, component),
+            Some(cache) => cache.get_or_compile(&self.engine, component, digest),
             None => Component::new(&self.engine, component),
         }
     }

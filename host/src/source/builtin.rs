@@ -22,6 +22,11 @@ impl Builtin {
     pub fn settings_in(&self, profile: Profile) -> Option<&'static str> {
         self.profiles.iter().find(|(member, _)| *member == profile).map(|(_, settings)| *settings)
     }
+
+    /// Whether these are its settings in some profile.
+    pub fn brings(&self, settings: &str) -> bool {
+        self.profiles.iter().any(|(_, own)| *own == settings)
+    }
 }
 
 /// All of them, in the order in which they are asked.

@@ -216,11 +216,13 @@ impl Supplier {
         // operator's; a plugin's own name is known only then.
         // Until then any of the pins will do.
         let pins = &config.overrides.pins;
-        let named = if let Some(name) = &wanted.name {
-            pins.get(name)
-        } else {
-            let digest = Digest::of(&obtained.candidate.bytes);
-            pins.values().find(|pin| **pin == digest)
+        let named = match &wanted.name {
+            Some(name) => pins.get(name),
+            None if pins.is_empty() => None,
+            None => {
+                let digest = Digest::of(&obtained.candidate.bytes);
+                pins.values().find(|pin| **pin == digest)
+            }
         };
         let demand = Demand {
             pin: named.copied().or(wanted.pin),
@@ -263,6 +265,7 @@ impl Supplier {
             mode,
             on_error: on_error.unwrap_or(mode.default_on_error()),
             limits: running.limits(wanted.limits),
+            settings_fit: matches!(wanted.reference, PluginRef::Builtin(builtin) if builtin.brings(&settings)),
             settings,
             grants: grants.unwrap_or(by_origin),
             ledgers: self.ledgers.clone().filter(|_| !self.running.contains(&name)),
@@ -349,6 +352,26 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::config::Profile;
+    use crate::plugin::Metering;
+    use crate::source::BUILTINS;
+
+    /// They are not held against the schema at each start.
+    #[test]
+    fn settings_that_the_host_brings_along_fit() {
+        let runtime = Arc::new(Runtime::new(Metering::Fuel, None).unwrap());
+        for builtin in BUILTINS {
+            let profiles = [Profile::Minimal, Profile::Balanced, Profile::Aggressive];
+            for settings in profiles.into_iter().filter_map(|profile| builtin.settings_in(profile)) {
+                assert!(builtin.brings(settings));
+                let verified = Verified::local(builtin.component, builtin.name);
+                let opened = plugin::open(&runtime, &verified).unwrap();
+                let wanted = Wanted::enforcing(&verified, &opened);
+                opened.configure(Wanted { settings: settings.into(), ..wanted }).unwrap();
+            }
+            assert!(!builtin.brings(r#"{"of": "the operator's"}"#));
+        }
+    }
 
     #[test]
     fn names_that_lead_through_links() {
