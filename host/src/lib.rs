@@ -37,6 +37,7 @@ pub mod recording;
 
 pub mod doctor;
 
+mod bounded;
 mod budget;
 
 mod private_dir;

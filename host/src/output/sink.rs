@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::alert;
+use crate::bounded::{self, Sender};
 use crate::event::{Alert, Severity};
 
 /// Where alerts go.
@@ -64,7 +64,7 @@ pub struct Sink(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    queue: Option<SyncSender<String>>,
+    queue: Option<Sender<String>>,
     thread: Option<JoinHandle<()>>,
     dropped: u64,
 }
@@ -88,10 +88,10 @@ impl Sink {
     }
 
     fn to(mut out: Box<dyn Write + Send>) -> io::Result<Self> {
-        let (queue, lines) = sync_channel::<String>(QUEUE);
+        let (queue, lines) = bounded::queue::<String>(QUEUE);
         let thread = thread::Builder::new().name("alerts".into()).spawn(move || {
             let mut failing = false;
-            for mut line in lines {
+            while let Ok(mut line) = lines.recv() {
                 line.push('\n');
                 match write_line(&mut *out, line.as_bytes()) {
                     Ok(()) => failing = false,

@@ -5,12 +5,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{TryRecvError, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::dispatch::ask_all;
 use super::{Plugin, Subscription};
+use crate::bounded::{self, Receiver, Sender};
 use crate::event::Event;
 use crate::output::Output;
 use crate::sight::Sight;
@@ -34,7 +35,7 @@ enum Item {
 #[derive(Debug)]
 pub(super) struct Observer {
     subscriptions: Vec<Subscription>,
-    queue: SyncSender<Item>,
+    queue: Sender<Item>,
     /// Plugins that could not be queued yet, because the queue is full.
     next: Option<Vec<Plugin>>,
     thread: JoinHandle<()>,
@@ -48,7 +49,7 @@ pub(super) struct Observer {
 impl Observer {
     pub(super) fn start(mut plugins: Vec<Plugin>, output: Output, sight: Sight) -> io::Result<Self> {
         let subscriptions = subscriptions(&plugins);
-        let (queue, items) = sync_channel::<Item>(QUEUE);
+        let (queue, items) = bounded::queue::<Item>(QUEUE);
         let of_thread = output.clone();
         let thread = thread::Builder::new().name("observer".into()).spawn(move || {
             in_batches(&items, |item| match item {
@@ -154,14 +155,14 @@ mod tests {
 
     #[test]
     fn everything_is_taken_in_order_however_it_comes() {
-        let (sender, items) = sync_channel(4);
+        let (sender, items) = bounded::queue(100);
         let taker = thread::spawn(move || {
             let mut taken = Vec::new();
             in_batches(&items, |item| taken.push(item));
             taken
         });
         for item in 0..100 {
-            sender.send(item).expect("somebody takes it");
+            sender.try_send(item).expect("somebody takes it");
             if item % 30 == 0 {
                 thread::sleep(2 * PAUSE);
             }
