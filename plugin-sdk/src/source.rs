@@ -23,7 +23,7 @@ pub(crate) use native::Source;
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use super::Event;
-    use crate::bindings::tracegate::plugin::types::{Process, ResolvedPath};
+    use crate::bindings::tracegate::plugin::types::{Process, ResolvedPath, StringList};
 
     /// The methods of the `event` resource; see `wit/plugin.wit`.
     pub(crate) trait Source {
@@ -35,6 +35,7 @@ mod native {
         fn path_bytes(&self, argument: u8) -> Option<Vec<u8>>;
         fn raw(&self, argument: u8) -> Option<Vec<u8>>;
         fn descriptor(&self, argument: u8) -> Option<String>;
+        fn environment(&self) -> Option<StringList>;
         fn duration_ns(&self) -> u64;
     }
 
@@ -62,6 +63,9 @@ mod native {
         }
         fn descriptor(&self, argument: u8) -> Option<String> {
             Event::descriptor(self, argument)
+        }
+        fn environment(&self) -> Option<StringList> {
+            Event::environment(self)
         }
         fn duration_ns(&self) -> u64 {
             Event::duration_ns(self)

@@ -317,7 +317,7 @@ fn argument(call: &str, name: &str, kind: &Kind, succeeded: bool, (ours, theirs)
         }
         // A name that is longer than the kernel takes is unreadable to the host; strace shows its beginning.
         Kind::Path(_) if ours.starts_with("0x") && theirs.ends_with("\"...") => Verdict::NotCompared,
-        Kind::Path(_) | Kind::Text(_) | Kind::Strings => (ours == theirs).into(),
+        Kind::Path(_) | Kind::Text(_) | Kind::Strings | Kind::Environment => (ours == theirs).into(),
         Kind::SockAddr(_) => address(ours, theirs).into(),
         Kind::SockAddrOut(_) if succeeded => address(ours, theirs).into(),
         Kind::FdsOut(_) | Kind::TextOut if succeeded => (ours == theirs).into(),

@@ -62,7 +62,7 @@ pub(super) struct PluginOptions {
     #[arg(long, value_name = "[NAME=]allow|deny|quarantine", value_parser = word)]
     on_error: Vec<Given<String>>,
 
-    /// What a plugin may use: state, descriptors, memory, or none; default
+    /// What a plugin may use: state, descriptors, memory, environment, or none; default
     /// everything for files and builtins, nothing for what came over the
     /// network
     #[arg(long, value_name = "NAME=CAPABILITY,…", value_parser = pair)]
@@ -432,7 +432,7 @@ fn grants(text: &str) -> anyhow::Result<BTreeSet<Capability>> {
             .iter()
             .map(|name| choice(name))
             .collect::<anyhow::Result<_>>()
-            .context("give state, descriptors, memory, or none"),
+            .context("give state, descriptors, memory, environment, or none"),
     }
 }
 

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 
 use super::abi::Arch;
 use super::spec::{Arg, Kind, Show, Spec, StructSpec};
-use crate::event::{Argument, Call, Defect, Field, SocketAddress, Value};
+use crate::event::{Argument, Call, Defect, Field, SocketAddress, Strings, Value};
 
 use reader::Reader;
 
@@ -72,6 +72,16 @@ pub fn complete(call: &Call, result: i64, memory: &dyn Memory) -> Call {
         written.map_or_else(|| argument.clone(), Argument::new)
     });
     Call { arch: call.arch, nr: call.nr, registers: call.registers, spec: call.spec, arguments: arguments.collect() }
+}
+
+/// The environment that a call gives to a program; none if it gives none, or
+/// it cannot be read.
+pub fn environment(call: &Call, memory: &dyn Memory) -> Option<Strings> {
+    match register(call.arch, &call.registers, call.spec.environment()?) {
+        // The kernel takes that for none (execve(2)).
+        0 => Some(Strings::default()),
+        address => Reader::new(call.arch, call.nr, memory).strings(address).ok(),
+    }
 }
 
 /// What the kernel sees of argument register `index`: i386 has registers of
@@ -141,7 +151,7 @@ impl Source<'_> {
         Ok(match *kind {
             Kind::Path(_) => Value::Path(reader.text(address, PATH_MAX)?),
             Kind::Text(limit) => Value::Text(reader.text(address, limit)?),
-            Kind::Strings => reader.strings(address)?,
+            Kind::Strings => Value::Strings(reader.strings(address)?),
             Kind::Buffer(length) => {
                 let length = self.length(length).unwrap_or(0);
                 let (data, truncated) = (reader.bytes(address, length, DATA_MAX)?, length > DATA_MAX as u64);

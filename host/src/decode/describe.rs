@@ -12,7 +12,7 @@ use super::address::Parsed;
 use super::argument;
 use super::flags;
 use super::spec::{Kind, Show, StructSpec};
-use crate::event::{Call, Field, Message, Value};
+use crate::event::{Call, Field, Message, Strings, Value};
 
 /// Shows argument `index` as strace does; empty if there is none.
 pub fn describe(call: &Call, index: usize) -> String {
@@ -27,6 +27,11 @@ pub fn describe(call: &Call, index: usize) -> String {
         return flags::socket_option(level & 0xffff_ffff, *option);
     }
     value(&argument.value, Some(&declared.kind), call.arch, register)
+}
+
+/// A vector of strings, likewise.
+pub fn strings(vector: &Strings) -> String {
+    list(vector.items.iter().map(|item| quote(item)).chain(vector.truncated.then(|| "...".into())))
 }
 
 fn value(value: &Value, kind: Option<&Kind>, arch: Arch, register: u64) -> String {
@@ -52,9 +57,7 @@ fn value(value: &Value, kind: Option<&Kind>, arch: Arch, register: u64) -> Strin
         Value::Fd(libc::AT_FDCWD) => "AT_FDCWD".into(),
         Value::Fd(fd) => fd.to_string(),
         Value::Path(text) | Value::Text(text) => quote(text),
-        Value::Strings { items, truncated } => {
-            list(items.iter().map(|item| quote(item)).chain(truncated.then(|| "...".into())))
-        }
+        Value::Strings(vector) => strings(vector),
         Value::Bytes { data, truncated } => bytes(data, *truncated),
         Value::Address(address) => Parsed::of(address).describe(),
         Value::Messages(messages) => match kind {

@@ -77,6 +77,9 @@ pub enum Kind {
     Text(usize),
     /// NULL-terminated vector of strings.
     Strings,
+    /// The same, long and secret: read only for those who ask
+    /// ([`crate::event::Event::environment`]).
+    Environment,
     /// Data to the kernel; its length is argument N.
     Buffer(u8),
     /// Array of `struct iovec` with data to the kernel; their count is
@@ -264,5 +267,10 @@ impl Spec {
     /// Index of the argument with this name.
     pub fn argument(&self, name: &str) -> Option<usize> {
         self.args.iter().position(|arg| arg.name == name)
+    }
+
+    /// Index of the argument that is an environment.
+    pub fn environment(&self) -> Option<usize> {
+        self.args.iter().position(|arg| matches!(arg.kind, Kind::Environment))
     }
 }

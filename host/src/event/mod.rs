@@ -20,7 +20,7 @@ use bstr::BString;
 
 pub use address::SocketAddress;
 pub use process::{ExitStatus, Process, ProcessEvent, ProcessEvents};
-pub use value::{Defect, Field, Message, PathState, ResolvedPath, Value};
+pub use value::{Defect, Field, Message, PathState, ResolvedPath, Strings, Value};
 pub use verdict::{Action, Alert, Answer, Errno, Severity};
 
 use crate::decode::{Arch, Spec};
@@ -76,6 +76,7 @@ pub struct Argument {
     pub value: Value,
     path: OnceLock<Option<ResolvedPath>>,
     descriptor: OnceLock<Option<BString>>,
+    environment: OnceLock<Option<Strings>>,
 }
 
 /// How a call ended.
@@ -104,17 +105,25 @@ pub trait Oracle: std::fmt::Debug + Send + Sync {
     fn path(&self, call: &Call, index: usize) -> Option<ResolvedPath>;
     /// What descriptor `fd` refers to.
     fn descriptor(&self, fd: i32) -> Option<BString>;
+    /// The environment that the call gives to a program.
+    fn environment(&self, call: &Call) -> Option<Strings>;
 }
 
 impl Argument {
     /// An argument about which the file system will be asked on demand.
     pub fn new(value: Value) -> Self {
-        Self { value, path: OnceLock::new(), descriptor: OnceLock::new() }
+        Self { value, path: OnceLock::new(), descriptor: OnceLock::new(), environment: OnceLock::new() }
     }
 
     /// An argument of which all is known.
     pub fn captured(value: Value, path: Option<ResolvedPath>, descriptor: Option<BString>) -> Self {
-        Self { value, path: path.into(), descriptor: descriptor.into() }
+        Self { value, path: path.into(), descriptor: descriptor.into(), environment: OnceLock::new() }
+    }
+
+    /// The address of an environment that is known.
+    pub fn of_environment(address: u64, environment: Strings) -> Self {
+        let value = if address == 0 { Value::Absent } else { Value::Uint(address) };
+        Self { environment: Some(environment).into(), ..Self::captured(value, None, None) }
     }
 }
 
@@ -167,6 +176,14 @@ impl Event {
         argument.descriptor.get_or_init(|| self.oracle.as_ref().and_then(|oracle| oracle.descriptor(fd))).as_ref()
     }
 
+    /// The environment that the call gives to the program that it executes.
+    /// `None` if it executes none, or it cannot be read.
+    pub fn environment(&self) -> Option<&Strings> {
+        let call = self.call()?;
+        let argument = call.arguments.get(call.spec.environment()?)?;
+        argument.environment.get_or_init(|| self.oracle.as_ref().and_then(|oracle| oracle.environment(call))).as_ref()
+    }
+
     /// Works out all that can be asked, while the tracee is stopped. From then
     /// on no method looks at the tracee.
     pub fn capture(&self) {
@@ -175,5 +192,6 @@ impl Event {
             self.path(index);
             self.descriptor(index);
         }
+        self.environment();
     }
 }

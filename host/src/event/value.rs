@@ -20,13 +20,8 @@ pub enum Value {
     Path(BString),
     /// Other text.
     Text(BString),
-    /// argv or envp.
-    Strings {
-        /// The strings that were read.
-        items: Vec<BString>,
-        /// There were more.
-        truncated: bool,
-    },
+    /// A vector of strings, such as argv.
+    Strings(Strings),
     /// The caller's data.
     Bytes {
         /// What was read.
@@ -46,6 +41,15 @@ pub enum Value {
     Unreadable(Defect),
     /// Anything else, in readable form.
     Other(String),
+}
+
+/// A vector of strings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strings {
+    /// The strings that were read.
+    pub items: Vec<BString>,
+    /// There were more.
+    pub truncated: bool,
 }
 
 /// A number of a structure.

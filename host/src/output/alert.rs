@@ -88,7 +88,7 @@ fn arguments(call: &Call) -> Json {
         Value::Int(number) => json!(number),
         Value::Uint(number) => json!(number),
         Value::Path(bytes) | Value::Text(bytes) => text(bytes),
-        Value::Strings { items, .. } => json!(items.iter().map(text).collect::<Vec<_>>()),
+        Value::Strings(strings) => json!(strings.items.iter().map(text).collect::<Vec<_>>()),
         Value::Absent => Json::Null,
         _ => json!(decode::describe(call, index)),
     };

@@ -33,14 +33,17 @@ pub enum Capability {
     Descriptors,
     /// See the exact bytes behind arguments (`event.raw`)
     Memory,
+    /// See the environment of programs that are executed (`event.environment`)
+    Environment,
 }
 
 /// Capability, its word, and the import that asks for it: an interface, or a
 /// function of one.
-const ALL: [(Capability, &str, &str, Option<&str>); 3] = [
+const ALL: [(Capability, &str, &str, Option<&str>); 4] = [
     (Capability::State, "state", "tracegate:plugin/state", None),
     (Capability::Descriptors, "descriptors", "tracegate:plugin/types", Some("[method]event.descriptor")),
     (Capability::Memory, "memory", "tracegate:plugin/types", Some("[method]event.raw")),
+    (Capability::Environment, "environment", "tracegate:plugin/types", Some("[method]event.environment")),
 ];
 
 impl Capability {

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_component_passes_as_it_is() {
         let component = b"\0asm\x0d\0\x01\0";
-        assert_eq!(componentize(component).unwrap(), component);
+        assert_eq!(*componentize(component).unwrap(), *component);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bstr::{BString, ByteSlice};
 
 use super::wit::{lifecycle, types};
 use crate::decode::Parsed;
-use crate::event::{self, Action, Answer, Call, Errno, Event, ExitStatus, PathState, ProcessEvent, Value};
+use crate::event::{self, Action, Answer, Call, Errno, Event, ExitStatus, PathState, ProcessEvent, Strings, Value};
 use crate::schema::Issue;
 
 fn text(bytes: &BString) -> String {
@@ -50,9 +50,7 @@ fn value(value: &Value) -> types::Value {
         Value::Fd(fd) => W::Fd(*fd),
         Value::Path(path) => W::RawPath(text(path)),
         Value::Text(other) => W::Text(text(other)),
-        Value::Strings { items, truncated } => {
-            W::Strings(types::StringList { items: items.iter().map(text).collect(), truncated: *truncated })
-        }
+        Value::Strings(strings) => W::Strings(string_list(strings)),
         Value::Bytes { data, truncated } => W::Bytes(bytes(data, *truncated)),
         Value::Address(address) => W::Address(self::address(address)),
         Value::Messages(messages) => W::Messages(
@@ -79,6 +77,10 @@ fn value(value: &Value) -> types::Value {
         }),
         Value::Other(other) => W::Other(other.clone()),
     }
+}
+
+pub(super) fn string_list(strings: &Strings) -> types::StringList {
+    types::StringList { items: strings.items.iter().map(text).collect(), truncated: strings.truncated }
 }
 
 fn bytes(data: &BString, truncated: bool) -> types::ByteList {

@@ -185,6 +185,10 @@ impl types::HostEvent for Context {
         self.event.as_ref()?.descriptor(usize::from(argument)).map(std::string::ToString::to_string)
     }
 
+    fn environment(&mut self, _: Resource<EventHandle>) -> Option<types::StringList> {
+        self.event.as_ref()?.environment().map(convert::string_list)
+    }
+
     fn duration_ns(&mut self, _: Resource<EventHandle>) -> u64 {
         self.event.as_ref().and_then(|event| event.outcome()).map_or(0, |outcome| outcome.duration_ns)
     }

@@ -12,8 +12,10 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
 use super::encoding::{Base64Ref, Bounded, Bytes, BytesListRef, BytesRef, Signed, Text, Unsigned, Word, WordsRef};
-use crate::decode::describe;
-use crate::event::{Argument, Call, Defect, Event, Field, Message, PathState, ResolvedPath, SocketAddress, Value};
+use crate::decode::{describe, describe_strings};
+use crate::event::{
+    Argument, Call, Defect, Event, Field, Message, PathState, ResolvedPath, SocketAddress, Strings, Value,
+};
 
 /// Most strings of a vector, far beyond what the host decodes.
 pub(super) const MOST_STRINGS: usize = 65_536;
@@ -52,8 +54,14 @@ impl Serialize for ArgumentRef<'_> {
         if let Some(arg) = self.call.spec.args.get(self.index) {
             map.serialize_entry("name", arg.name)?;
         }
-        write_value(&mut map, &self.call.arguments[self.index].value)?;
-        map.serialize_entry("text", &describe(self.call, self.index))?;
+        let is_environment = self.call.spec.environment() == Some(self.index);
+        if let Some(environment) = self.event.environment().filter(|_| is_environment) {
+            write_value(&mut map, &Value::Strings(environment.clone()))?;
+            map.serialize_entry("text", &describe_strings(environment))?;
+        } else {
+            write_value(&mut map, &self.call.arguments[self.index].value)?;
+            map.serialize_entry("text", &describe(self.call, self.index))?;
+        }
         if let Some(path) = self.event.path(self.index) {
             map.serialize_entry("path", &PathRef(path))?;
         }
@@ -74,9 +82,9 @@ fn write_value<M: SerializeMap>(map: &mut M, value: &Value) -> Result<(), M::Err
         Value::Flags(flags) => map.serialize_entry("value", &Word(*flags))?,
         Value::Fd(fd) => map.serialize_entry("value", fd)?,
         Value::Path(bytes) | Value::Text(bytes) => map.serialize_entry("value", &BytesRef(bytes))?,
-        Value::Strings { items, truncated } => {
-            map.serialize_entry("value", &BytesListRef(items))?;
-            is_truncated = *truncated;
+        Value::Strings(strings) => {
+            map.serialize_entry("value", &BytesListRef(&strings.items))?;
+            is_truncated = strings.truncated;
         }
         Value::Bytes { data, truncated } => {
             map.serialize_entry("value", &BytesRef(data))?;
@@ -178,7 +186,7 @@ impl Tag {
             Value::Fd(_) => Self::Fd,
             Value::Path(_) => Self::Path,
             Value::Text(_) => Self::Text,
-            Value::Strings { .. } => Self::Strings,
+            Value::Strings(_) => Self::Strings,
             Value::Bytes { .. } => Self::Bytes,
             Value::Address(_) => Self::Address,
             Value::Messages(_) => Self::Messages,
@@ -211,7 +219,7 @@ impl<'de> DeserializeSeed<'de> for Tag {
             Self::Fd => Value::Fd(i32::deserialize(deserializer)?),
             Self::Path => Value::Path(Bytes::deserialize(deserializer)?.0),
             Self::Text => Value::Text(Bytes::deserialize(deserializer)?.0),
-            Self::Strings => Value::Strings { items: strings(deserializer)?, truncated: false },
+            Self::Strings => Value::Strings(Strings { items: strings(deserializer)?, truncated: false }),
             Self::Bytes => Value::Bytes { data: Bytes::deserialize(deserializer)?.0, truncated: false },
             Self::Address => Value::Address(SocketAddress { data: Bytes::deserialize(deserializer)?.0 }),
             Self::Messages => {
@@ -389,7 +397,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for NamedArgument<'a> {
                 };
                 if was_truncated {
                     match &mut value {
-                        Value::Strings { truncated, .. } | Value::Bytes { truncated, .. } => *truncated = true,
+                        Value::Strings(Strings { truncated, .. }) | Value::Bytes { truncated, .. } => *truncated = true,
                         _ => return Err(de::Error::custom("only strings and bytes can be truncated")),
                     }
                 }

@@ -13,7 +13,7 @@ use super::samples::{call, connect, entry, exit, openat, process};
 use super::*;
 use crate::event::{
     Action, Alert, Answer, Argument, Defect, Errno, Event, ExitStatus, Field, Kind, Message, PathState, Process,
-    ProcessEvent, ResolvedPath, Severity, SocketAddress, Value,
+    ProcessEvent, ResolvedPath, Severity, SocketAddress, Strings, Value,
 };
 
 /// Memory that the writer's thread and the test share.
@@ -572,7 +572,7 @@ fn value() -> impl Strategy<Value = Value> {
         bytes().prop_map(Value::Path),
         bytes().prop_map(Value::Text),
         (proptest::collection::vec(bytes(), 0..5), any::<bool>())
-            .prop_map(|(items, truncated)| Value::Strings { items, truncated }),
+            .prop_map(|(items, truncated)| Value::Strings(Strings { items, truncated })),
         (bytes(), any::<bool>()).prop_map(|(data, truncated)| Value::Bytes { data, truncated }),
         bytes().prop_map(|data| Value::Address(SocketAddress { data })),
         proptest::collection::vec(message(), 0..3).prop_map(Value::Messages),

@@ -277,7 +277,7 @@ impl<'h> Engine<'h> {
         let death = if options.on_host_death == OnHostDeath::Kill { libc::PTRACE_O_EXITKILL } else { 0 };
         Ok(Self {
             handler,
-            tasks: Tasks::new(),
+            tasks: Tasks::default(),
             clock: Clock::start(inbox.clone())?,
             inbox,
             options: OPTIONS | exits | death,
@@ -541,7 +541,7 @@ impl<'h> Engine<'h> {
             parent.learn_cwd(tid);
         }
         let origin = if thread {
-            Origin { container: parent.origin.container.clone(), ..Origin::default() }
+            Origin { container: parent.origin.container.clone(), ids: parent.origin.ids, ..Origin::default() }
         } else {
             flags.map(|flags| parent.origin.of_child(pid, flags)).unwrap_or_default()
         };
@@ -617,6 +617,7 @@ impl<'h> Engine<'h> {
         if std::mem::take(&mut task.sets_up) {
             // Nobody has looked where it went.
             task.forget();
+            (task.origin.container, task.origin.ids) = (None, None);
         }
         task.renew();
         task.pending.take_if(|pending| {
@@ -627,12 +628,18 @@ impl<'h> Engine<'h> {
         let judged = task.executing.take();
         let previous_exe = std::mem::take(&mut task.exe);
         self.deliver(tid);
-        if self.processes.execs {
+        if let Ok(registers) = stop.registers()
+            && (self.processes.execs || judged.is_some())
+        {
+            let tells = self.processes.execs;
             let task = self.task(tid);
-            task.exe = task.now_running(&stop, true).exe;
-        }
-        if let Some(judged) = judged {
-            self.verify_program(&stop, &judged);
+            let program = task.now_running(tid, &registers, tells);
+            if tells {
+                task.exe.clone_from(&program.exe);
+            }
+            if let Some(judged) = judged {
+                self.verify_program(tid, &registers, program, &judged);
+            }
         }
         self.tell(stop, ProcessEvent::Executed { previous_exe });
     }

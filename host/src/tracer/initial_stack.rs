@@ -12,8 +12,9 @@ use bstr::{BString, ByteSlice};
 
 use crate::decode::Memory;
 
-/// Vectors up to so many bytes: some 400 arguments and variables.
-const VECTORS: usize = 4096;
+/// What is looked at in one go: vectors of some 400 arguments and variables, a
+/// gap of random size up to 8 KiB (`arch_align_stack`), and what is behind it.
+const STACK: usize = 12 * 1024;
 /// Arguments up to so many bytes, all together.
 const STRINGS: usize = 8192;
 /// Longest name of the program.
@@ -42,8 +43,10 @@ pub(super) struct InitialStack {
 impl InitialStack {
     /// Reads it from the stack pointer on; `narrow` if it is a 32-bit program's.
     pub(super) fn read(memory: &dyn Memory, pointer: u64, narrow: bool) -> Option<Self> {
-        let vectors = bytes(memory, pointer, VECTORS);
-        let mut words = words(&vectors, narrow);
+        let mut stack = [0; STACK];
+        let got = memory.read(pointer, &mut stack).min(STACK);
+        let stack = &stack[..got];
+        let mut words = words(stack, narrow);
         let count = words.next()?;
         let mut first = None;
         for _ in 0..count {
@@ -71,7 +74,14 @@ impl InitialStack {
         let end = if environment == 0 { name? } else { environment };
         let start = first.unwrap_or(end);
         let length = usize::try_from(end.checked_sub(start)?).ok().filter(|length| *length <= STRINGS)?;
-        let strings = bytes(memory, start, STRINGS);
+        let beyond;
+        let strings = match start.checked_sub(pointer).and_then(|offset| stack.get(usize::try_from(offset).ok()?..)) {
+            Some(strings) if strings.len() >= length => strings,
+            _ => {
+                beyond = bytes(memory, start, STRINGS);
+                &beyond
+            }
+        };
         let given = strings.get(..length)?;
         let argv: Vec<BString> = match given.split_last() {
             None => Vec::new(),

@@ -31,6 +31,7 @@ mod guardian;
 mod inbox;
 mod initial_stack;
 mod launch;
+mod links;
 mod mappings;
 mod memory;
 mod pagemap;

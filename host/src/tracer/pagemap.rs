@@ -107,11 +107,12 @@ impl Pagemap {
         if pages == Pages::Other && !self.is_mapped_privately(tid, address, last) {
             return Settled::Shared;
         }
+        let alone = first_page == last_page;
         for page in (first_page..=last_page).take(MOST) {
             let word = address.max(page * page_size()) & !7;
             let mut bytes = [0; 8];
             let read = sys::read_memory(tid, word, &mut bytes) == bytes.len();
-            if self.pages(page, page) != Pages::Exclusive
+            if (alone || self.pages(page, page) != Pages::Exclusive)
                 && !(read && sys::poke(tid, word, u64::from_ne_bytes(bytes)).is_ok())
             {
                 return Settled::Shared;

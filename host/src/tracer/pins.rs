@@ -52,6 +52,11 @@ impl<'a> Snapshot<'a> {
         self.reads.borrow().iter().map(|(start, bytes)| (*start, bytes.len() as u64)).collect()
     }
 
+    /// Whether there is still what was read.
+    pub(super) fn holds(&self) -> bool {
+        self.reads.borrow().iter().all(|(start, bytes)| self.now(*start, bytes.len()) == *bytes)
+    }
+
     /// The first read of at least `size` bytes at `address`, cut to that; read
     /// now if there was none. `None` if there are fewer.
     fn bytes(&self, address: u64, size: usize) -> Option<Vec<u8>> {
@@ -213,7 +218,7 @@ impl Read<'_> {
             // Not looked through, or only written to.
             | Kind::Address | Kind::Length | Kind::SockAddrOut(_) | Kind::MessageOut | Kind::FdsOut(_) | Kind::TextOut
             // As the module's head says.
-            | Kind::Strings | Kind::Vectors(_) => return Pinned::Left,
+            | Kind::Strings | Kind::Environment | Kind::Vectors(_) => return Pinned::Left,
             Kind::Path(_) | Kind::Text(_) | Kind::Buffer(_) | Kind::SockAddr(_) | Kind::Message | Kind::Messages(_)
             | Kind::Struct(_) | Kind::SizedStruct(..) => {}
         }

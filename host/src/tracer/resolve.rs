@@ -32,7 +32,7 @@ use bstr::{BStr, BString, ByteSlice};
 use libc::{c_int, pid_t};
 
 use super::sys::{self, Identity};
-use super::{procfs, walk};
+use super::{links, procfs, walk};
 use crate::decode::{Follow, PathRule};
 use crate::event::{Call, PathState, Process, ResolvedPath, Value};
 
@@ -504,7 +504,13 @@ struct Request<'a, 'p> {
 
 impl Request<'_, '_> {
     fn resolve(&self) -> ResolvedPath {
-        if let Some(path) = self.straight().or_else(|| self.fast()) {
+        // Both tell the truth: which is asked first is a matter of time.
+        let found = if links::begins_with_one(self.name) {
+            self.fast().or_else(|| self.straight())
+        } else {
+            self.straight().or_else(|| self.fast())
+        };
+        if let Some(path) = found {
             return path;
         }
         let walked = self.place.root.ok_or(io::ErrorKind::NotFound.into()).and_then(|root| {
@@ -559,7 +565,12 @@ impl Request<'_, '_> {
                     Err(_) => return None,
                 }
             }
-            Err(_) => return None,
+            Err(error) => {
+                if error.raw_os_error() == Some(libc::ELOOP) {
+                    links::note(self.name);
+                }
+                return None;
+            }
         };
         Some(ResolvedPath { path: normalized(self.name), state })
     }

@@ -171,6 +171,11 @@ impl Stopped {
         asked(registers.set(self.tid))
     }
 
+    /// Replaces its registers, which are `now` as they are since it stopped.
+    pub(super) fn change_registers(&self, now: &Registers, new: &Registers) -> Asked<()> {
+        asked(new.set_over(now, self.tid))
+    }
+
     /// The number that belongs to the event: a child's id, a former thread
     /// id, an exit status.
     pub(super) fn message(&self) -> Asked<u64> {

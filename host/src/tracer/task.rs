@@ -1,6 +1,5 @@
 //! What the tracer remembers of each task (thread) that it traces.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
@@ -9,6 +8,7 @@ use std::time::Instant;
 
 use bstr::BString;
 use libc::pid_t;
+use rustc_hash::FxHashMap;
 
 use super::arch::Registers;
 use super::attached::{Attached, Place as Attachment};
@@ -22,13 +22,12 @@ use super::procfs::{self, Container, Known, Program};
 use super::protected::Protected;
 use super::resolve::{self, Base, Crossed, Ids, Place, Root};
 use super::space::Space;
-use super::stop::Stopped;
 use super::sys;
-use crate::decode::{Changes, Kind};
-use crate::event::{Call, Event, Oracle, Process, ResolvedPath};
+use crate::decode::{self, Changes, Kind};
+use crate::event::{Call, Event, Oracle, Process, ResolvedPath, Strings};
 
 /// Key: thread id.
-pub(super) type Tasks = HashMap<pid_t, Task>;
+pub(super) type Tasks = FxHashMap<pid_t, Task>;
 
 /// One task.
 #[derive(Debug)]
@@ -100,6 +99,9 @@ pub(super) struct Origin {
     /// namespaces: known since it, or who it comes from, executed a program
     /// without having changed any since.
     pub(super) container: Option<Container>,
+    /// A user and a group that have the same numbers in the program's eyes as in
+    /// ours; known for as long as the container is.
+    pub(super) ids: Option<(u32, u32)>,
     /// When it last went on.
     pub(super) resumed: Option<u64>,
 }
@@ -123,6 +125,7 @@ impl Origin {
             // It was made since its parent went on.
             start_time: now.filter(|_| now == self.resumed),
             container: self.container.clone().filter(|_| flags & MOVES == 0),
+            ids: self.ids.filter(|_| flags & MOVES == 0),
             resumed: None,
         }
     }
@@ -307,16 +310,15 @@ impl Task {
 
     /// What it runs now, having just executed it; remembered, with what else
     /// stays true. What does not is only if the process is `asked` for now.
-    pub(super) fn now_running(&mut self, stop: &Stopped, asked: bool) -> Program {
-        if let Some(program) = self.view.known.get().and_then(|known| known.program.clone()) {
-            return program;
-        }
-        let tid = stop.tid();
-        let stack = stop.registers().ok().and_then(|registers| {
-            let (pointer, narrow) = registers.stack();
-            InitialStack::read(&TraceeMemory(tid), pointer, narrow)
-        });
+    pub(super) fn now_running(&mut self, tid: pid_t, registers: &Registers, asked: bool) -> Program {
+        let (pointer, narrow) = registers.stack();
+        let stack = InitialStack::read(&TraceeMemory(tid), pointer, narrow);
         let ids = stack.as_ref().and_then(|stack| stack.user.zip(stack.group));
+        // They are the program's own numbers, which can be others here.
+        let same = |ids: &(u32, u32)| {
+            self.origin.ids == Some(*ids) || !procfs::may_stand_for_others(*ids) && procfs::owner(tid) == Some(*ids)
+        };
+        self.origin.ids = ids.filter(same);
         let comm = stack.as_ref().filter(|_| asked).and_then(InitialStack::comm);
         let program = match stack {
             Some(stack) => Program::begun(tid, stack.argv),
@@ -330,8 +332,7 @@ impl Task {
             start_time: self.origin.start_time,
             program: Some(program.clone()),
             comm,
-            // They are the program's own numbers, which can be others here.
-            ids: ids.filter(|ids| !procfs::may_stand_for_others(*ids) && procfs::owner(tid) == Some(*ids)),
+            ids: self.origin.ids,
             cwd: None,
             container: Some(container),
         };
@@ -403,5 +404,9 @@ impl Oracle for TaskOracle {
 
     fn descriptor(&self, fd: i32) -> Option<BString> {
         resolve::descriptor(self.ids.tid, fd)
+    }
+
+    fn environment(&self, call: &Call) -> Option<Strings> {
+        decode::environment(call, &TraceeMemory(self.ids.tid))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::view;
 use crate::Call;
-use crate::bindings::tracegate::plugin::types::{ResolvedPath, Value};
+use crate::bindings::tracegate::plugin::types::{ResolvedPath, StringList, Value};
 use crate::known::Known as K;
 use crate::paths::PathArgument;
 
@@ -32,9 +32,20 @@ impl<'c> Exec<'c> {
         self.call.strings(self.first() + 1)
     }
 
-    /// The new program's environment, as far as it was read.
-    pub fn envp(&self) -> &'c [String] {
-        self.call.strings(self.first() + 2)
+    /// The new program's environment, `NAME=VALUE` each, as far as the host
+    /// can read it; none if it cannot, and in a replay if it was not recorded.
+    /// Asks the host, and needs to be granted `environment`.
+    ///
+    /// ```
+    /// use plugin_sdk::testing::Event;
+    ///
+    /// Event::execve("/bin/id", ["id"]).environment(["LD_PRELOAD=/tmp/x.so"]).as_entry(|event| {
+    ///     let environment = event.exec().unwrap().environment().unwrap();
+    ///     assert!(environment.items.iter().any(|item| item.starts_with("LD_PRELOAD=")));
+    /// });
+    /// ```
+    pub fn environment(&self) -> Option<StringList> {
+        self.call.source().environment()
     }
 
     /// True if [`argv`](Self::argv) is all of it.

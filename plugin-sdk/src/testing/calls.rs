@@ -4,7 +4,7 @@
 //! resolutions are set afterwards.
 
 use super::Event;
-use super::event::address;
+use super::event::{POINTER, address};
 use crate::bindings::tracegate::plugin::types::{ByteList, Field, Message, StringList, Value};
 use crate::constants::AT_FDCWD;
 
@@ -119,12 +119,12 @@ calls! {
 impl Event {
     /// `execve`, with an empty environment.
     pub fn execve<'a>(name: &str, argv: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::call("execve", [path(name), strings(argv), strings([])])
+        Self::call("execve", [path(name), strings(argv), Value::Uint(POINTER)]).environment([])
     }
 
     /// `execveat`, with an empty environment.
     pub fn execveat<'a>(name: &str, argv: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::call("execveat", [HERE, path(name), strings(argv), strings([]), NO_FLAGS])
+        Self::call("execveat", [HERE, path(name), strings(argv), Value::Uint(POINTER), NO_FLAGS]).environment([])
     }
 
     /// `mmap`; see [`descriptor`](Event::descriptor).

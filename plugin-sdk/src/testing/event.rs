@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bindings::tracegate::plugin::types::{
-    ExecInfo, ForkInfo, Header, PathState, Phase, Process, ProcessEvent as Change, ResolvedPath, Value,
+    ExecInfo, ForkInfo, Header, PathState, Phase, Process, ProcessEvent as Change, ResolvedPath, StringList, Value,
 };
 use crate::event::{Call, Entry, Exit, ProcessEvent};
 use crate::known;
@@ -11,7 +11,7 @@ use crate::source::Source;
 use crate::{ExitStatus, SocketAddress};
 
 /// A pointer that a tracee might pass.
-const POINTER: u64 = 0x7fff_0000_1000;
+pub(super) const POINTER: u64 = 0x7fff_0000_1000;
 
 /// An event: a call's entry or exit, or a process event.
 ///
@@ -34,6 +34,7 @@ pub struct Event {
     pub(crate) bytes: BTreeMap<u8, Vec<u8>>,
     pub(crate) raw: BTreeMap<u8, Vec<u8>>,
     pub(crate) descriptors: BTreeMap<i32, String>,
+    pub(crate) environment: Option<StringList>,
     pub(crate) outcome: i64,
     pub(crate) duration_ns: u64,
     /// All is known: nothing is worked out from the raw name.
@@ -120,6 +121,7 @@ impl Event {
             bytes: BTreeMap::new(),
             raw: BTreeMap::new(),
             descriptors: BTreeMap::new(),
+            environment: None,
             outcome: 0,
             duration_ns: 0,
             recorded: false,
@@ -227,6 +229,14 @@ impl Event {
     #[must_use]
     pub fn descriptor(mut self, fd: i32, target: &str) -> Self {
         self.descriptors.insert(fd, target.to_owned());
+        self
+    }
+
+    /// Sets the environment that the call gives to a program.
+    #[must_use]
+    pub fn environment<'a>(mut self, items: impl IntoIterator<Item = &'a str>) -> Self {
+        let items = items.into_iter().map(String::from).collect();
+        self.environment = Some(StringList { items, truncated: false });
         self
     }
 
@@ -418,6 +428,10 @@ impl Source for Event {
             Value::Fd(fd) => self.descriptors.get(fd).cloned(),
             _ => None,
         }
+    }
+
+    fn environment(&self) -> Option<StringList> {
+        self.environment.clone()
     }
 
     fn duration_ns(&self) -> u64 {

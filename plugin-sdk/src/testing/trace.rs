@@ -237,7 +237,15 @@ impl<'j> Line<'j> {
         if let (Some(target), Value::Fd(fd)) = (self.get("descriptor").and_then(bytes), &value) {
             event.descriptors.insert(*fd, text(target));
         }
-        event.arguments.push(value);
+        event.arguments.push(match value {
+            // In a trace an environment is the value of its argument.
+            Value::Strings(environment) if event.names[usize::from(index)] == "envp" => {
+                event.environment = Some(environment);
+                let Header { a2, a3, .. } = event.header;
+                Value::Uint(if index == 2 { a2 } else { a3 })
+            }
+            value => value,
+        });
         Ok(())
     }
 

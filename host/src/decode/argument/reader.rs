@@ -7,7 +7,7 @@ use bstr::{BString, ByteSlice};
 
 use super::{Memory, Outcome};
 use crate::decode::Arch;
-use crate::event::{Defect, Value};
+use crate::event::{Defect, Strings};
 
 /// Reads are cut at multiples of this. Pages can be larger, never smaller.
 const PAGE: u64 = 4096;
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
 
     /// A NULL-terminated vector of strings. Any fault in it is one of the
     /// whole: execve(2) fails for it.
-    pub(super) fn strings(&self, address: u64) -> Outcome {
+    pub(super) fn strings(&self, address: u64) -> Outcome<Strings> {
         let width = self.width() as u64;
         let mut pages = self.pages.borrow_mut();
         let mut next = Some(address);
@@ -140,16 +140,16 @@ impl<'a> Reader<'a> {
             let pointer = self.pointer(next.ok_or(Defect::Fault)?, &mut pages)?;
             next = next.and_then(|next| next.checked_add(width));
             if pointer == 0 {
-                return Ok(Value::Strings { items, truncated: false });
+                return Ok(Strings { items, truncated: false });
             }
             if items.len() == STRINGS_MAX || budget == 0 {
-                return Ok(Value::Strings { items, truncated: true });
+                return Ok(Strings { items, truncated: true });
             }
             let (item, whole) = self.string(pointer, budget, &mut pages)?;
             budget = budget.saturating_sub(item.len() + 1);
             items.push(item);
             if !whole {
-                return Ok(Value::Strings { items, truncated: true });
+                return Ok(Strings { items, truncated: true });
             }
         }
     }

@@ -125,7 +125,7 @@ fn aarch64_ignores_the_top_byte_of_an_address() {
 fn i386_has_registers_of_32_bits() {
     let memory = Pages::default().with(0x5000, b"/x\0").with_halves(0x6000, &[0x5000, 0]);
     let call = call(Arch::X86, "execve", &[1 << 40 | 0x5000, 2 << 40 | 0x6000, 3 << 40], &memory);
-    let argv = Value::Strings { items: vec!["/x".into()], truncated: false };
+    let argv = Value::Strings(Strings { items: vec!["/x".into()], truncated: false });
     assert_eq!(values(&call), [&Value::Path("/x".into()), &argv, &Value::Absent]);
     let call = self::call(Arch::X86, "setuid", &[0xdead_0000_dead_0001], &memory);
     assert_eq!(values(&call), [&Value::Uint(1)]);
@@ -152,6 +152,22 @@ fn argv() {
 }
 
 #[test]
+fn an_environment_is_read_only_when_asked_for() {
+    let memory = Pages::default()
+        .with(0x5000, b"/bin/ls\0ls\0A=b\0")
+        .with_words(0x6000, &[0x5008, 0])
+        .with_words(0x7000, &[0x500b, 0]);
+    let exec = |address: u64| call(Arch::X86_64, "execve", &[0x5000, 0x6000, address], &memory);
+    assert_eq!(shown(&exec(0x7000)), [r#""/bin/ls""#, r#"["ls"]"#, "0x7000"]);
+    assert_eq!(shown(&exec(0))[2], "NULL");
+    let read = |address: u64| environment(&exec(address), &memory);
+    assert_eq!(read(0x7000), Some(Strings { items: vec!["A=b".into()], truncated: false }));
+    assert_eq!(read(0), Some(Strings::default()));
+    assert_eq!(read(0x9000), None);
+    assert_eq!(environment(&call(Arch::X86_64, "openat", &[0x7000; 6], &memory), &memory), None);
+}
+
+#[test]
 fn argv_of_x32_depends_on_the_number() {
     let memory =
         Pages::default().with(0x5000, b"ls\0").with_halves(0x6000, &[0x5000, 0]).with_words(0x7000, &[0x5000, 0]);
@@ -165,7 +181,7 @@ fn argv_of_x32_depends_on_the_number() {
 #[test]
 fn a_huge_argv_is_cut() {
     let strings = |value: &Value| match value {
-        Value::Strings { items, truncated } => {
+        Value::Strings(Strings { items, truncated }) => {
             (items.len(), items.iter().map(|item| item.len()).sum::<usize>(), *truncated)
         }
         other => panic!("{other:?}"),

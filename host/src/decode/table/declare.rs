@@ -66,7 +66,7 @@ macro_rules! kinds {
 
 kinds! {
     int Int; uint Uint; ushort Ushort; long Long; size Size; address Address; mode Mode; node_mode NodeMode; signal Signal;
-    fd Fd; dirfd DirFd; strings Strings; length Length; message Message; message_out MessageOut; text_out TextOut;
+    fd Fd; dirfd DirFd; strings Strings; environment Environment; length Length; message Message; message_out MessageOut; text_out TextOut;
 }
 
 macro_rules! kinds_with {

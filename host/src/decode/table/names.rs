@@ -5,7 +5,7 @@
 
 use Follow::{Always, If, Never, Open, OpenHow, Unless};
 
-use super::declare::{Follow, Spec, call, path, cwd, flags, mode, dirfd, at, sized, structs, size, node_mode, uint, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH, structure, address, text, long, at_flags, buffer, text_out, int, fd, long_flags, Changes, strings};
+use super::declare::{Follow, Spec, call, path, cwd, flags, mode, dirfd, at, sized, structs, size, node_mode, uint, AT_SYMLINK_FOLLOW, AT_EMPTY_PATH, structure, address, text, long, at_flags, buffer, text_out, int, fd, long_flags, Changes, strings, environment};
 
 /// Longest name of an extended attribute, its NUL included.
 const XATTR_NAME: usize = 256;
@@ -136,9 +136,9 @@ pub(super) static CALLS: &[Spec] = &[
     call("getcwd", &[text_out("buf"), size("size")]),
 
     // Run a program.
-    call("execve", &[path("pathname", cwd(Always)), strings("argv").optional(), strings("envp").optional()]),
+    call("execve", &[path("pathname", cwd(Always)), strings("argv").optional(), environment("envp").optional()]),
     call("execveat", &[
-        dirfd("dirfd"), path("pathname", at_flags(0, 4)), strings("argv").optional(), strings("envp").optional(),
+        dirfd("dirfd"), path("pathname", at_flags(0, 4)), strings("argv").optional(), environment("envp").optional(),
         flags("flags", &flags::EXEC_AT),
     ]),
 ];

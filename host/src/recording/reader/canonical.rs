@@ -11,7 +11,7 @@ use bstr::BString;
 
 use super::Phase;
 use super::events::CallLine;
-use crate::event::{Argument, PathState, ResolvedPath, Value};
+use crate::event::{Argument, PathState, ResolvedPath, Strings, Value};
 use crate::recording::arguments::{Arguments, MOST_STRINGS};
 use crate::recording::encoding::{Registers, Signed, Text, parse_word};
 
@@ -113,13 +113,13 @@ fn argument(at: &mut Cursor<'_>) -> Option<Argument> {
         "path" => Value::Path(at.bytes()?),
         "text" => Value::Text(at.bytes()?),
         "bytes" => Value::Bytes { data: at.bytes()?, truncated: false },
-        "strings" => Value::Strings { items: strings(at)?, truncated: false },
+        "strings" => Value::Strings(Strings { items: strings(at)?, truncated: false }),
         "absent" => Value::Absent,
         _ => return None,
     };
     if at.literal(",\"truncated\":true").is_some() {
         match &mut value {
-            Value::Strings { truncated, .. } | Value::Bytes { truncated, .. } => *truncated = true,
+            Value::Strings(Strings { truncated, .. }) | Value::Bytes { truncated, .. } => *truncated = true,
             _ => return None,
         }
     }
@@ -290,8 +290,8 @@ mod tests {
             "execve",
             vec![
                 Argument::captured(Value::Path("/bin/sh".into()), None, None),
-                Argument::captured(Value::Strings { items: argv, truncated: true }, None, None),
-                Argument::captured(Value::Strings { items: vec![], truncated: false }, None, None),
+                Argument::captured(Value::Strings(Strings { items: argv, truncated: true }), None, None),
+                Argument::captured(Value::Strings(Strings::default()), None, None),
             ],
         ))));
         assert!(agrees(&line(sample_call(

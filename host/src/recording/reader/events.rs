@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::declarations::Declarations;
 use super::{Phase, Record, arch_of};
-use crate::event::{Call, Event, ExitStatus, Kind, Outcome, Process, ProcessEvent};
+use crate::event::{Argument, Call, Event, ExitStatus, Kind, Outcome, Process, ProcessEvent, Value};
 use crate::recording::Header;
 use crate::recording::arguments::Arguments;
 use crate::recording::encoding::{Bytes, Registers, Signed, Text};
@@ -53,7 +53,16 @@ impl CallLine<'_> {
     ) -> Result<Record, Problem> {
         let arch = arch_of(&self.arch.0)?;
         let spec = declarations.find(arch, self.nr, &self.syscall.0, &self.args, header)?;
-        let call = Call { arch, nr: self.nr, registers: self.registers.0, spec, arguments: self.args.list };
+        let registers = self.registers.0;
+        let mut arguments = self.args.list;
+        // In a trace an environment is the value of its argument.
+        if let Some(argument) = spec.environment().and_then(|index| arguments.get_mut(index))
+            && let Value::Strings(environment) = &mut argument.value
+        {
+            let address = spec.environment().map_or(0, |index| registers[index]);
+            *argument = Argument::of_environment(address, std::mem::take(environment));
+        }
+        let call = Call { arch, nr: self.nr, registers, spec, arguments };
         let kind = match phase {
             Phase::Entry => Kind::Entry(call),
             Phase::Exit => {

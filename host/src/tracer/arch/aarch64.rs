@@ -62,6 +62,11 @@ impl Registers {
         self.number.map_or(Ok(()), |number| set_number(tid, number))
     }
 
+    /// The same for a task that is known to have other ones: all are written.
+    pub(in crate::tracer) fn set_over(&self, _now: &Self, tid: pid_t) -> io::Result<()> {
+        self.set(tid)
+    }
+
     /// The call at whose entry the task is stopped, for kernels before 5.3.
     pub(in crate::tracer) fn call(&self) -> CallInfo {
         let r = &self.general.regs;

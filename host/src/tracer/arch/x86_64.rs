@@ -50,7 +50,12 @@ impl Registers {
     /// a task can have segments that the kernel does not take back (`putreg` in
     /// arch/x86/kernel/ptrace.c), and then `PTRACE_SETREGS` fails half-way.
     pub(in crate::tracer) fn set(&self, tid: pid_t) -> io::Result<()> {
-        let (old, new) = (sys::register_words(sys::get_registers(tid)?), sys::register_words(self.0));
+        self.set_over(&Self::of(tid)?, tid)
+    }
+
+    /// The same for a task that is known to have `now`.
+    pub(in crate::tracer) fn set_over(&self, now: &Self, tid: pid_t) -> io::Result<()> {
+        let (old, new) = (sys::register_words(now.0), sys::register_words(self.0));
         for (index, (old, new)) in old.into_iter().zip(new).enumerate() {
             if old != new {
                 poke(tid, index * size_of::<u64>(), new)?;

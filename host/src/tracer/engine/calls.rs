@@ -159,7 +159,8 @@ impl Engine<'_> {
         if interest.binding && !needs_region {
             match self.settle(tid, &snapshot, traits.executes().map(|index| args[index])) {
                 Settled::Already => {}
-                // It may have changed before it was copied.
+                Settled::Copied if snapshot.holds() => {}
+                // It changed before it was copied.
                 Settled::Copied => return self.entry(stop, info),
                 Settled::Shared if self.has_region(tid) => needs_region = true,
                 Settled::Shared => return self.send_for_region(stop, arch, info),
@@ -374,7 +375,7 @@ impl Engine<'_> {
                 let namespaces = pending.entry.call().is_some_and(|call| matches!(call.spec.name, "unshare" | "setns"));
                 if namespaces && let Some(pid) = self.tasks.get(&tid).map(|task| task.pid) {
                     let threads = self.tasks.values_mut().filter(|task| task.pid == pid);
-                    threads.for_each(|task| task.origin.container = None);
+                    threads.for_each(|task| (task.origin.container, task.origin.ids) = (None, None));
                 }
                 self.moving = self.moving.saturating_sub(1);
                 self.tasks.values_mut().for_each(Task::forget);

@@ -14,33 +14,32 @@ use libc::pid_t;
 
 use super::Engine;
 use crate::decode::Arch;
-use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Value};
+use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Strings, Value};
+use crate::tracer::arch::Registers;
 use crate::tracer::procfs::{self, Program};
 use crate::tracer::resolve;
-use crate::tracer::stop::Stopped;
 use crate::tracer::sys;
 use crate::tracer::traits::Traits;
 
 impl Engine<'_> {
     /// Compares the program that a task has just begun with the call that was
     /// allowed.
-    pub(super) fn verify_program(&mut self, stop: &Stopped, judged: &Arc<Event>) {
-        let tid = stop.tid();
+    pub(super) fn verify_program(&mut self, tid: pid_t, registers: &Registers, running: Program, judged: &Arc<Event>) {
         let Some(call) = judged.call() else { return };
         let Some(index) = Traits::of(call.arch, call.nr).executes() else { return };
-        let Program { exe, argv } = &self.task(tid).now_running(stop, false);
+        let Program { exe, argv } = &running;
         let another = judged.path(index).is_none_or(|path| path.path != *exe);
         // An interpreter has the script's name among its arguments.
         let same_argv = match call.arguments.get(index + 1).map(|argument| &argument.value) {
-            Some(Value::Strings { items, truncated: false }) if !another => items == argv || argv.is_empty(),
+            Some(Value::Strings(Strings { items, truncated: false })) if !another => items == argv || argv.is_empty(),
             _ => true,
         };
         // The first instruction is the ELF interpreter's, if there is one.
-        let first = stop.registers().ok().and_then(|registers| self.task(tid).file_at(tid, registers.instruction()));
+        let first = self.task(tid).file_at(tid, registers.instruction());
         let loader = first.filter(|loader| loader != exe && !is_usual(loader));
         let again = (another || !same_argv).then(|| exe.clone());
         // An interpreter may have been handed the open file that it is to run.
-        let handed = if another { given_file(stop) } else { None };
+        let handed = if another { given_file(tid, registers) } else { None };
         for program in again.into_iter().chain(loader).chain(handed) {
             if self.judge_again(tid, call, index, program, argv.clone()) {
                 return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);
@@ -55,7 +54,7 @@ impl Engine<'_> {
         let resolved = ResolvedPath { path: program.clone(), state: PathState::Exists };
         arguments[index] = Argument::captured(Value::Path(program), Some(resolved), None);
         if let Some(given) = arguments.get_mut(index + 1) {
-            *given = Argument::new(Value::Strings { items: argv, truncated: false });
+            *given = Argument::new(Value::Strings(Strings { items: argv, truncated: false }));
         }
         let call = Call { arch: call.arch, nr: call.nr, registers: call.registers, spec: call.spec, arguments };
         let event = Arc::new(self.event(tid, Kind::Entry(call)));
@@ -67,10 +66,9 @@ impl Engine<'_> {
 /// allowed to itself (flags `O` and `C` of `binfmt_misc`,
 /// Documentation/admin-guide/binfmt-misc.rst): at the end of a chain of `#!`
 /// lines it can be a program that nobody has judged.
-fn given_file(stop: &Stopped) -> Option<BString> {
-    let call = stop.registers().ok()?.call();
-    let fd = procfs::given_descriptor(stop.tid(), Arch::from_audit(call.audit, 0) == Some(Arch::X86))?;
-    resolve::descriptor(stop.tid(), fd)
+fn given_file(tid: pid_t, registers: &Registers) -> Option<BString> {
+    let fd = procfs::given_descriptor(tid, Arch::from_audit(registers.call().audit, 0) == Some(Arch::X86))?;
+    resolve::descriptor(tid, fd)
 }
 
 /// A dynamic loader where distributions have it: `/lib64/ld-linux-x86-64.so.2`,

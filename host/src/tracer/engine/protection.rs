@@ -99,12 +99,13 @@ impl Engine<'_> {
         // i386's socketcall has its arguments in memory: no register can
         // point elsewhere.
         let native = call.arch == Arch::NATIVE;
-        let mut registers = stop.registers()?;
+        let now = stop.registers()?;
+        let mut registers = now.clone();
         if !native && call.arch == Arch::X86 && registers.number() != Some(u64::from(call.nr)) {
             return impossible;
         }
         if native && call.spec.name == "sendmmsg" {
-            return Ok(Self::guard_first(stop, call, &region, registers)?.ok_or(Unguarded::Impossible));
+            return Ok(Self::guard_first(stop, call, &region, &now)?.ok_or(Unguarded::Impossible));
         }
         let crossed = self.task(tid).crossed.clone();
         let stays = self.task(tid).space.is_alone() || self.turns.still_for(tid);
@@ -125,27 +126,24 @@ impl Engine<'_> {
         let pins = pins(free.as_ref().unwrap_or(call), snapshot, &name).ok();
         let protected =
             pins.and_then(|pins| Protected::put(&region, tid, pins, &mut registers, call.arch == Arch::X86));
-        Ok(Self::point_there(stop, &registers, protected)?.ok_or(Unguarded::Impossible))
+        Ok(Self::point_there(stop, &now, &registers, protected)?.ok_or(Unguarded::Impossible))
     }
 
-    /// Lets the call at whose entry the task is read from there, if there was
-    /// room.
+    /// Lets the call at whose entry the task is, with registers `now`, read from
+    /// there, if there was room.
     fn point_there(
         stop: &Stopped,
+        now: &Registers,
         registers: &Registers,
         protected: Option<Protected>,
     ) -> Asked<Option<Rc<Protected>>> {
-        protected.map(|protected| stop.set_registers(registers).map(|()| Rc::new(protected))).transpose()
+        protected.map(|protected| stop.change_registers(now, registers).map(|()| Rc::new(protected))).transpose()
     }
 
     /// Lets a sendmmsg send its first message, if that is still what was
     /// judged.
-    fn guard_first(
-        stop: &Stopped,
-        many: &Call,
-        region: &Rc<Region>,
-        mut registers: Registers,
-    ) -> Asked<Option<Rc<Protected>>> {
+    fn guard_first(stop: &Stopped, many: &Call, region: &Rc<Region>, now: &Registers) -> Asked<Option<Rc<Protected>>> {
+        let mut registers = now.clone();
         let memory = TraceeMemory(stop.tid());
         let snapshot = Snapshot::new(&memory);
         let [fd, messages, _, flags, ..] = many.registers;
@@ -159,7 +157,7 @@ impl Engine<'_> {
         if let Some(protected) = &mut protected {
             protected.send_first(&mut registers, flags);
         }
-        Self::point_there(stop, &registers, protected)
+        Self::point_there(stop, now, &registers, protected)
     }
 
     /// Puts the structure of a clone3 where only the host can write, without
@@ -188,10 +186,11 @@ impl Engine<'_> {
         let Some(region) = space.region().filter(|region| !self.writable_by_others(region, &space)) else {
             return Ok(None);
         };
-        let mut registers = stop.registers()?;
+        let now = stop.registers()?;
+        let mut registers = now.clone();
         let pin = Pin { register, bytes, inner: Vec::new() };
         let protected = Protected::put(&region, stop.tid(), vec![pin], &mut registers, compat);
-        Self::point_there(stop, &registers, protected)
+        Self::point_there(stop, &now, &registers, protected)
     }
 
     /// Gives a task whose protected call is over its registers back. The

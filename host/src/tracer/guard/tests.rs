@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use super::broadcast::{Echoes, Sender, Set};
 use super::*;
 use crate::decode::{self, Memory};
-use crate::event::{Call, Kind, Oracle, Process, ResolvedPath, Value};
+use crate::event::{Call, Kind, Oracle, Process, ResolvedPath, Strings, Value};
 use crate::tracer::task::Task;
 
 const TAKEN: [c_int; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -276,6 +276,9 @@ impl Oracle for Stranger {
         None
     }
     fn descriptor(&self, _: i32) -> Option<bstr::BString> {
+        None
+    }
+    fn environment(&self, _: &Call) -> Option<Strings> {
         None
     }
 }
@@ -647,6 +650,9 @@ fn where_the_host_cannot_follow_names_are_compared() {
             Some(ResolvedPath { path: "".into(), state: crate::event::PathState::Unknown })
         }
         fn descriptor(&self, _: i32) -> Option<bstr::BString> {
+            None
+        }
+        fn environment(&self, _: &Call) -> Option<Strings> {
             None
         }
     }
