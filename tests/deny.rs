@@ -271,3 +271,18 @@ fn by_every_way_to_an_address() {
         assert_eq!(outcome.stdout.lines().count(), 7, "{outcome:#?}");
     }
 }
+
+/// The host waits neither for a file system that does not answer nor for one
+/// whose server waits for the host: what a name on it leads to is unknown, and
+/// refused where something is denied.
+#[test]
+fn on_a_file_system_that_does_not_answer() {
+    for server in [&["answers"][..], &[]] {
+        let files = Files::new();
+        let place = files.at("elsewhere");
+        let secret = files.root.join("vault/secret");
+        let outcome = host().protect(&secret).tracee(&[&["mute", &place], server].concat());
+        outcome.says("EACCES; opened true");
+        assert!(outcome.stderr.contains("has not answered"), "{}", outcome.stderr);
+    }
+}

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use libc::{c_char, c_int, c_long};
 
 mod facts;
+mod mute;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +38,8 @@ fn main() {
             say(openat2(directory.as_raw_fd(), name, libc::RESOLVE_IN_ROOT));
         }
         ["in-new-mount-namespace", directory, target] => in_new_mount_namespace(directory, target),
+        ["mute", directory] => mute::main(directory, false),
+        ["mute", directory, "answers"] => mute::main(directory, true),
         ["starve-host", path] => {
             let few = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
             let host = unsafe { libc::getppid() };

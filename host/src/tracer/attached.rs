@@ -14,6 +14,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use libc::pid_t;
 
+use super::lookup;
 use super::resolve::proc_path;
 use super::sys::{self, Place as Mounted};
 
@@ -25,13 +26,13 @@ const DEEPEST: usize = 256;
 /// Roots that trees are known by: ours, and those that processes had when they
 /// were attached to.
 static ROOTS: LazyLock<Mutex<HashSet<Mounted>>> = LazyLock::new(|| {
-    let ours = sys::identity(libc::AT_FDCWD, c"/", 0).map(|found| found.place());
+    let ours = lookup::identity(libc::AT_FDCWD, c"/", 0).map(|found| found.place());
     Mutex::new(ours.into_iter().collect())
 });
 
 /// The root of a process that was attached to is taken for one.
 pub(super) fn trust_root_of(pid: pid_t) {
-    if let Ok(found) = sys::identity(libc::AT_FDCWD, &proc_path(pid, "root"), 0) {
+    if let Ok(found) = lookup::identity(libc::AT_FDCWD, &proc_path(pid, "root"), 0) {
         ROOTS.lock().unwrap_or_else(PoisonError::into_inner).insert(found.place());
     }
 }
@@ -81,7 +82,7 @@ impl Attached {
 /// a tree is its own parent; our own root is the only one that stops us before.
 fn has_known_top(fd: BorrowedFd<'_>) -> bool {
     let up = |fd: BorrowedFd<'_>| {
-        sys::openat(fd.as_raw_fd(), c"..", libc::O_PATH | libc::O_CLOEXEC | libc::O_DIRECTORY).ok()
+        lookup::openat(fd.as_raw_fd(), c"..", libc::O_PATH | libc::O_CLOEXEC | libc::O_DIRECTORY).ok()
     };
     let Some(mut here) = up(fd) else { return false };
     for _ in 0..DEEPEST {

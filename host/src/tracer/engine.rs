@@ -37,7 +37,7 @@ use super::signals::Role;
 use super::space::{Shared, Space};
 use super::stop::{Moment, Reason, Report, Stopped, Stops};
 use super::task::{Origin, Standing, Task, Tasks};
-use super::{Handler, Signals, Stopping, Waker, filter, procfs, scan, signals, sys};
+use super::{Handler, Signals, Stopping, Waker, filter, lookup, procfs, scan, signals, sys};
 use crate::decode::Arch;
 use crate::event::{Event, ExitStatus, Kind, ProcessEvent, ProcessEvents};
 
@@ -269,6 +269,7 @@ struct Engine<'h> {
 impl<'h> Engine<'h> {
     fn new(handler: &'h mut dyn Handler, options: Options, taken: &[c_int], inbox: Arc<Inbox>) -> io::Result<Self> {
         let own = options.own_files.map(|files| Own::new(&files, taken));
+        lookup::notice_mounts(std::process::id() as pid_t);
         handler.begins(Waker(inbox.clone()));
         // What came before nobody was woken for.
         let _changed = handler.renew();
@@ -452,6 +453,7 @@ impl<'h> Engine<'h> {
     /// Lets a stopped task go on, with a signal to deliver or 0: to its next
     /// stop, or for good if we are leaving.
     fn go_on(&mut self, stop: Stopped, signal: c_int) {
+        self.take_back(&stop);
         let (tid, leaving) = (stop.tid(), self.leaving);
         let tells_execs = self.processes.execs;
         let task = self.task(tid);
@@ -593,6 +595,13 @@ impl<'h> Engine<'h> {
         }
         if !thread {
             self.guarded(child);
+        }
+        // It may have come and gone before its maker told of it.
+        if !runs
+            && sys::is_gone(child)
+            && let Some(task) = self.remove(child)
+        {
+            self.may_leave_behind(&task, false);
         }
         self.tell(stop, ProcessEvent::Forked { child, thread });
         if let Some(born) = self.newborn.remove(&child) {

@@ -30,7 +30,6 @@ mod processes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -38,6 +37,7 @@ use std::path::PathBuf;
 
 use bstr::ByteSlice;
 use libc::{c_int, pid_t};
+use rustc_hash::FxHashMap;
 
 pub(super) use broadcast::Echoes;
 use broadcast::{Broadcast, Echo};
@@ -65,7 +65,7 @@ pub(super) struct Own {
     taken: Vec<c_int>,
     files: files::Files,
     /// Name of a call → what it may do to us.
-    rules: HashMap<&'static str, Rule>,
+    rules: FxHashMap<&'static str, Rule>,
 }
 
 /// What a call may do to us.

@@ -7,7 +7,7 @@ use std::ffi::CString;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::sys;
+use super::lookup;
 
 /// Names that are remembered. A root has few, unless somebody makes them.
 const MOST: usize = 32;
@@ -37,7 +37,7 @@ pub(super) fn note(name: &BStr) {
     KNOWN.with_borrow_mut(|known| {
         if known.len() < MOST && known.iter().all(|(name, _)| name != first) {
             let path = CString::new(first.as_bytes()).ok();
-            let found = path.and_then(|path| sys::identity(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW).ok());
+            let found = path.and_then(|path| lookup::identity(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW).ok());
             known.push((first.into(), found.is_some_and(|found| found.kind == libc::S_IFLNK as u16)));
         }
     });

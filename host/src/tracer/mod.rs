@@ -32,6 +32,7 @@ mod inbox;
 mod initial_stack;
 mod launch;
 mod links;
+mod lookup;
 mod mappings;
 mod memory;
 mod pagemap;

@@ -32,7 +32,7 @@ use bstr::{BStr, BString, ByteSlice};
 use libc::{c_int, pid_t};
 
 use super::sys::{self, Identity};
-use super::{links, procfs, walk};
+use super::{links, lookup, procfs, walk};
 use crate::decode::{Follow, PathRule};
 use crate::event::{Call, PathState, Process, ResolvedPath, Value};
 
@@ -172,14 +172,14 @@ pub(super) fn may_be_procfs(tid: pid_t, resolved: &ResolvedPath) -> bool {
         PathState::Unknown => true,
         PathState::Exists => {
             let opened = in_root(tid, &resolved.path).and_then(|(root, inside)| open_inside(&root, &inside).ok());
-            opened.is_none_or(|opened| sys::is_procfs(opened.as_fd()))
+            opened.is_none_or(|opened| lookup::is_procfs(opened.as_fd()))
         }
     }
 }
 
 /// Task `tid`'s root, and what a resolved path is called from there.
 fn in_root(tid: pid_t, path: &[u8]) -> Option<(OwnedFd, Vec<u8>)> {
-    let root = sys::openat(libc::AT_FDCWD, &proc_path(tid, "root"), NAMING | libc::O_DIRECTORY).ok()?;
+    let root = lookup::openat(libc::AT_FDCWD, &proc_path(tid, "root"), NAMING | libc::O_DIRECTORY).ok()?;
     let inside = below(&name_of(root.as_fd()).ok()?, path)?;
     Some((root, inside))
 }
@@ -187,7 +187,7 @@ fn in_root(tid: pid_t, path: &[u8]) -> Option<(OwnedFd, Vec<u8>)> {
 /// Opens what a name without links leads to from a root.
 fn open_inside(root: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
     let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    sys::openat2(root.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW, RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT)
+    lookup::openat2(root.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW, RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT)
 }
 
 /// An absolute path as it is called from `root`; none if it is not below.
@@ -240,7 +240,7 @@ pub(super) fn bounded(
     };
     let open = |name: &[u8], flags| {
         let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-        sys::openat2(directory.as_raw_fd(), &name, NAMING | flags, bounds).and_then(|found| name_of(found.as_fd()))
+        lookup::openat2(directory.as_raw_fd(), &name, NAMING | flags, bounds).and_then(|found| name_of(found.as_fd()))
     };
     let nofollow = if follows(call, rule.follow) { 0 } else { libc::O_NOFOLLOW };
     match resolved.state {
@@ -260,7 +260,7 @@ pub(super) fn may_search(tid: pid_t, process: &Process, path: &[u8]) -> bool {
     let user = process.uids[3];
     let searches = |directory: &[u8]| {
         let Some((root, inside)) = in_root(tid, directory) else { return false };
-        let found = open_inside(&root, &inside).and_then(|fd| std::fs::File::from(fd).metadata());
+        let found = open_inside(&root, &inside).and_then(lookup::metadata);
         found.is_ok_and(|found| found.mode() & 0o001 != 0 || found.uid() == user && found.mode() & 0o100 != 0)
     };
     process.capabilities & procfs::SEARCHES_EVERYWHERE != 0
@@ -269,7 +269,7 @@ pub(super) fn may_search(tid: pid_t, process: &Process, path: &[u8]) -> bool {
 
 /// Opens what a task's descriptor refers to, to start from.
 fn open_descriptor(tid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
-    let opened = sys::openat(libc::AT_FDCWD, &proc_path(tid, &format!("fd/{fd}")), NAMING);
+    let opened = lookup::openat(libc::AT_FDCWD, &proc_path(tid, &format!("fd/{fd}")), NAMING);
     opened.map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT) => io::Error::from_raw_os_error(libc::EBADF),
         _ => error,
@@ -278,7 +278,7 @@ fn open_descriptor(tid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
 
 /// Opens a task's working directory, to start from.
 pub(super) fn open_cwd(tid: pid_t) -> io::Result<OwnedFd> {
-    sys::openat(libc::AT_FDCWD, &proc_path(tid, "cwd"), NAMING)
+    lookup::openat(libc::AT_FDCWD, &proc_path(tid, "cwd"), NAMING)
 }
 
 /// A task's root directory.
@@ -301,13 +301,13 @@ impl Root {
     /// The root of task `tid`.
     pub(super) fn of(tid: pid_t) -> io::Result<Self> {
         static OURS: OnceLock<Option<Identity>> = OnceLock::new();
-        let ours = OURS.get_or_init(|| sys::identity(libc::AT_FDCWD, c"/", 0).ok());
+        let ours = OURS.get_or_init(|| lookup::identity(libc::AT_FDCWD, c"/", 0).ok());
         let path = proc_path(tid, "root");
-        let theirs = sys::identity(libc::AT_FDCWD, &path, 0)?;
+        let theirs = lookup::identity(libc::AT_FDCWD, &path, 0)?;
         if ours.as_ref() == Some(&theirs) {
             return Ok(Self::Ours);
         }
-        sys::openat(libc::AT_FDCWD, &path, NAMING | libc::O_DIRECTORY).map(Self::Theirs)
+        lookup::openat(libc::AT_FDCWD, &path, NAMING | libc::O_DIRECTORY).map(Self::Theirs)
     }
 }
 
@@ -349,7 +349,7 @@ pub(super) fn bare_name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
 /// what it is called.
 fn last_name(fd: BorrowedFd<'_>, mut name: BString) -> BString {
     let same = |path: &CStr| {
-        let named = sys::identity(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).ok();
+        let named = lookup::identity(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).ok();
         named.is_some() && named == sys::identity_of(fd).ok()
     };
     if !is_memory(&name) && !CString::new(name.to_vec()).is_ok_and(|path| same(&path)) {
@@ -552,13 +552,12 @@ impl Request<'_, '_> {
         let nofollow = if self.follow { 0 } else { libc::O_NOFOLLOW };
         let open = |name: &[u8], flags| {
             let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-            sys::openat2(libc::AT_FDCWD, &name, NAMING | flags, RESOLVE_NO_SYMLINKS)
+            lookup::openat2(libc::AT_FDCWD, &name, NAMING | flags, RESOLVE_NO_SYMLINKS)
         };
         let state = match open(self.name, nofollow) {
             Ok(_) => PathState::Exists,
             // What is missing in procfs has to be looked at step by step.
-            Err(_) if names_a_number(self.name) => return None,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) && !names_a_process(self.name) => {
                 match open(split_last(self.name).0, libc::O_DIRECTORY) {
                     Ok(_) => PathState::Missing,
                     Err(error) if error.raw_os_error() == Some(libc::ENOENT) => PathState::Unresolved,
@@ -591,7 +590,7 @@ impl Request<'_, '_> {
         };
         let nofollow = if self.follow { 0 } else { libc::O_NOFOLLOW };
         let name = CString::new(self.name.as_bytes()).ok()?;
-        match sys::openat2(start, &name, NAMING | nofollow, resolve) {
+        match lookup::openat2(start, &name, NAMING | nofollow, resolve) {
             Ok(found) => independent_name(&found).map(|path| ResolvedPath { path, state: PathState::Exists }),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) && !names_a_number(self.name) => {
                 self.fast_missing(start, resolve)
@@ -603,10 +602,10 @@ impl Request<'_, '_> {
     /// A name whose directory exists and whose last component does not.
     fn fast_missing(&self, start: c_int, resolve: u64) -> Option<ResolvedPath> {
         let (parent, last) = split_last(self.name);
-        let parent = sys::openat2(start, &CString::new(parent).ok()?, NAMING | libc::O_DIRECTORY, resolve).ok()?;
+        let parent = lookup::openat2(start, &CString::new(parent).ok()?, NAMING | libc::O_DIRECTORY, resolve).ok()?;
         // A dangling link is there: where it points needs the slow way.
         let last_name = CString::new(last).ok()?;
-        match sys::openat(parent.as_raw_fd(), &last_name, NAMING | libc::O_NOFOLLOW) {
+        match lookup::openat(parent.as_raw_fd(), &last_name, NAMING | libc::O_NOFOLLOW) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
             _ => return None,
         }
@@ -630,6 +629,24 @@ impl Request<'_, '_> {
 /// procfs.
 fn names_a_number(name: &[u8]) -> bool {
     name.split_str("/").any(|component| !component.is_empty() && component.iter().all(u8::is_ascii_digit))
+}
+
+/// Whether a component of an absolute name that leads through no link is a
+/// number in a procfs, or may be.
+fn names_a_process(name: &[u8]) -> bool {
+    let in_procfs = |directory: &[u8]| {
+        let Ok(directory) = CString::new(directory) else { return true };
+        match lookup::openat2(libc::AT_FDCWD, &directory, NAMING | libc::O_DIRECTORY, RESOLVE_NO_SYMLINKS) {
+            Ok(found) => lookup::is_procfs(found.as_fd()),
+            Err(error) => error.raw_os_error() != Some(libc::ENOENT),
+        }
+    };
+    let mut start = 0;
+    name.split_str("/").any(|component| {
+        let directory = &name[..start];
+        start += component.len() + 1;
+        names_a_number(component) && in_procfs(directory)
+    })
 }
 
 /// The name of `fd`, unless it leads through our own process directory: then

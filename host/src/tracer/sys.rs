@@ -414,6 +414,14 @@ pub(super) fn signal_thread(pid: pid_t, tid: pid_t, signal: c_int) {
     unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
 }
 
+/// Whether there is no such thread, not even one that has ended and waits to be
+/// told of.
+pub(super) fn is_gone(tid: pid_t) -> bool {
+    // SAFETY: a system call on numbers; 0 is no signal (tkill(2)).
+    let asked = unsafe { libc::syscall(libc::SYS_tkill, tid, 0) };
+    asked != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+}
+
 /// `struct open_how` of openat2(2).
 #[repr(C)]
 struct OpenHow {
@@ -439,6 +447,15 @@ pub(super) fn openat(dir: c_int, path: &CStr, flags: c_int) -> io::Result<OwnedF
     unsafe {
         let fd = check(c_long::from(libc::openat(dir, path.as_ptr(), flags)))?;
         Ok(OwnedFd::from_raw_fd(fd as c_int))
+    }
+}
+
+/// Another descriptor for the same (`F_DUPFD_CLOEXEC` of fcntl(2)).
+pub(super) fn duplicate(fd: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: a descriptor that the call returns belongs to nobody else.
+    unsafe {
+        let copy = check(c_long::from(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0)))?;
+        Ok(OwnedFd::from_raw_fd(copy as c_int))
     }
 }
 
@@ -492,9 +509,10 @@ pub(super) fn identity(dir: c_int, path: &CStr, flags: c_int) -> io::Result<Iden
     })
 }
 
-/// [`identity`] of what a descriptor refers to.
+/// [`identity`] of what a descriptor refers to. No file system is asked for it:
+/// it stays what it is.
 pub(super) fn identity_of(fd: impl AsFd) -> io::Result<Identity> {
-    identity(fd.as_fd().as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+    identity(fd.as_fd().as_raw_fd(), c"", libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC)
 }
 
 /// Whether a descriptor is on procfs.

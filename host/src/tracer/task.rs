@@ -65,7 +65,8 @@ pub(super) struct Task {
     pub(super) faked: Option<Faked>,
     /// The flags of the clone3(2) that it makes, if they could not be changed.
     pub(super) clone3: Option<u64>,
-    /// What the call that it is about to make reads.
+    /// What the call that it is about to make reads. Its registers point there
+    /// until the call is carried out or refused.
     pub(super) lent: Option<Rc<Protected>>,
     /// It has registers of the call that made it, which were ours.
     pub(super) borrowed: Option<Rc<Protected>>,

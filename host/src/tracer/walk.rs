@@ -15,7 +15,8 @@ use std::sync::LazyLock;
 use bstr::{BStr, BString, ByteSlice};
 use libc::c_int;
 
-use super::resolve::{Ids, Place, Root, join, name_of, proc_path, read_link};
+use super::lookup;
+use super::resolve::{Ids, Place, Root, join, name_of, proc_path};
 use super::sys::{self, Identity};
 use crate::event::{PathState, ResolvedPath};
 
@@ -39,7 +40,7 @@ pub(super) fn walk(
     follow: bool,
 ) -> io::Result<ResolvedPath> {
     let root = match root {
-        Root::Ours => sys::openat(libc::AT_FDCWD, c"/", NAMING | libc::O_DIRECTORY)?,
+        Root::Ours => lookup::openat(libc::AT_FDCWD, c"/", NAMING | libc::O_DIRECTORY)?,
         Root::Theirs(fd) => fd.try_clone()?,
     };
     let here = match base {
@@ -87,7 +88,7 @@ impl Walk<'_, '_> {
             }
             let last = self.left.is_empty();
             let name = CString::new(component.to_vec()).map_err(|_| io::ErrorKind::InvalidInput)?;
-            let found = sys::openat(self.here.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW);
+            let found = lookup::openat(self.here.as_raw_fd(), &name, NAMING | libc::O_NOFOLLOW);
             if found.is_err() {
                 self.note_absent(&component);
             }
@@ -119,7 +120,7 @@ impl Walk<'_, '_> {
     /// with a process, with a descriptor.
     fn note_absent(&self, component: &[u8]) {
         const MAGIC: [&[u8]; 6] = [b"cwd", b"root", b"exe", b"fd", b"map_files", b"ns"];
-        if !sys::is_procfs(self.here.as_fd()) {
+        if !lookup::is_procfs(self.here.as_fd()) {
             return;
         }
         let here = name_of(self.here.as_fd()).unwrap_or_default();
@@ -135,13 +136,13 @@ impl Walk<'_, '_> {
         let here = sys::identity_of(&self.here)?;
         let root = sys::identity_of(&self.root)?;
         if here != root {
-            self.here = sys::openat(self.here.as_raw_fd(), c"..", NAMING | libc::O_DIRECTORY)?;
+            self.here = lookup::openat(self.here.as_raw_fd(), c"..", NAMING | libc::O_DIRECTORY)?;
         }
         Ok(())
     }
 
     fn follow_link(&mut self, name: &CString, link: &OwnedFd) -> io::Result<()> {
-        if sys::is_procfs(self.here.as_fd()) {
+        if lookup::is_procfs(self.here.as_fd()) {
             let directory = sys::identity_of(&self.here)?;
             let at_root = directory.inode == PROC_ROOT_INODE;
             match (at_root, name.as_bytes()) {
@@ -156,14 +157,14 @@ impl Walk<'_, '_> {
                 (false, _) => {
                     let others = !self.is_own(directory);
                     self.place.crossed.note(others);
-                    let target = sys::openat(self.here.as_raw_fd(), name, NAMING);
+                    let target = lookup::openat(self.here.as_raw_fd(), name, NAMING);
                     // It was there a moment ago.
                     self.here = target.inspect_err(|_| self.place.crossed.note_absent(others))?;
                     return self.place.check(self.here.as_fd());
                 }
             }
         }
-        let target = read_link(link.as_raw_fd(), c"")?;
+        let target = lookup::read_link(link.as_raw_fd(), c"")?;
         let names_directory = target.ends_with(b"/") || target.ends_with(b"/.");
         self.directory |= self.left.is_empty() && names_directory;
         if target.starts_with(b"/") {
@@ -183,7 +184,7 @@ impl Walk<'_, '_> {
             let Some(at) = components.iter().rposition(|component| *component == pid.as_bytes()) else { return false };
             let below = [prefix.as_bytes(), &bstr::join("/", &components[at..])].concat();
             let own =
-                CString::new(below).ok().and_then(|below| sys::identity(root, &below, libc::AT_SYMLINK_NOFOLLOW).ok());
+                CString::new(below).ok().and_then(|below| lookup::identity(root, &below, libc::AT_SYMLINK_NOFOLLOW).ok());
             own.is_some_and(|own| own.place() == directory.place())
         };
         OURS.is_some_and(|own| own.shares_device(&directory))
@@ -202,11 +203,11 @@ impl Walk<'_, '_> {
         }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.ids.tid))?;
         let (pids, tids) = (numbers(&status, "NStgid:"), numbers(&status, "NSpid:"));
-        let namespace = sys::identity(libc::AT_FDCWD, &proc_path(self.ids.tid, "ns/pid"), 0)?.inode;
+        let namespace = lookup::identity(libc::AT_FDCWD, &proc_path(self.ids.tid, "ns/pid"), 0)?.inode;
         let is_theirs = |pid: &str, tid: &str| {
             let entry = |name: &str| CString::new(format!("{pid}/task/{tid}/{name}")).ok();
             let in_namespace = entry("ns/pid")
-                .and_then(|link| sys::identity(self.here.as_raw_fd(), &link, 0).ok())
+                .and_then(|link| lookup::identity(self.here.as_raw_fd(), &link, 0).ok())
                 .is_some_and(|found| found.inode == namespace);
             // Its innermost number names it within its own namespace.
             let number = entry("status").and_then(|name| read_at(self.here.as_fd(), &name).ok());
@@ -220,7 +221,7 @@ impl Walk<'_, '_> {
 }
 
 /// The root of our own procfs.
-static OURS: LazyLock<Option<Identity>> = LazyLock::new(|| sys::identity(libc::AT_FDCWD, c"/proc", 0).ok());
+static OURS: LazyLock<Option<Identity>> = LazyLock::new(|| lookup::identity(libc::AT_FDCWD, c"/proc", 0).ok());
 
 /// A task's numbers in a `status` file, one a PID namespace, the innermost
 /// last.
@@ -231,6 +232,6 @@ fn numbers(status: &str, key: &str) -> Vec<String> {
 
 /// The content of a file below a directory.
 fn read_at(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<String> {
-    let file = sys::openat(directory.as_raw_fd(), name, libc::O_RDONLY | libc::O_CLOEXEC)?;
+    let file = lookup::openat(directory.as_raw_fd(), name, libc::O_RDONLY | libc::O_CLOEXEC)?;
     io::read_to_string(std::fs::File::from(file))
 }

@@ -9,7 +9,7 @@ pub(super) static CALLS: &[Spec] = &[
     call("mount", &[
         path("source", cwd(Always)).optional(), path("target", cwd(Always)), text("filesystemtype", 4096).optional(),
         long_flags("mountflags", &flags::MOUNT), text("data", 4096).optional(),
-    ]),
+    ]).changing(Changes::FileSystem),
     call("umount2", &[path("target", cwd(Unless(1, 8))), flags("flags", &flags::UMOUNT)]).changing(Changes::FileSystem),
     call("pivot_root", &[path("new_root", cwd(Always)), path("put_old", cwd(Always))]).changing(Changes::FileSystem),
     call("open_tree", &[dirfd("dirfd"), path("pathname", at_flags(0, 2)), flags("flags", &flags::OPEN_TREE)]),
@@ -21,7 +21,7 @@ pub(super) static CALLS: &[Spec] = &[
         dirfd("from_dirfd"), path("from_pathname", at(0, If(4, 1)).or_empty(4, 4)).optional(),
         dirfd("to_dirfd"), path("to_pathname", at(2, If(4, 0x10)).or_empty(4, 0x40)).optional(),
         flags("flags", &flags::MOVE_MOUNT),
-    ]),
+    ]).changing(Changes::FileSystem),
     call("fsopen", &[text("fsname", 4096), flags("flags", &flags::FSOPEN)]),
     // What `value` is depends on `cmd`: text, a name from descriptor `aux`, or data of `aux` bytes.
     call("fsconfig", &[

@@ -149,7 +149,9 @@ fn changes_are_declared() {
     };
     assert_eq!(
         changing(Changes::FileSystem),
-        HashSet::from(["chdir", "fchdir", "chroot", "pivot_root", "unshare", "setns", "umount2"])
+        HashSet::from([
+            "chdir", "fchdir", "chroot", "mount", "move_mount", "pivot_root", "unshare", "setns", "umount2"
+        ])
     );
     assert_eq!(changing(Changes::Credentials).len(), 10);
 }

@@ -23,7 +23,7 @@ use crate::tracer::selection::{self, Selection};
 use crate::tracer::space::{Shared, Space};
 use crate::tracer::stop::Stopped;
 use crate::tracer::task::Task;
-use crate::tracer::{Notice, Skipped, attached, guardian, sys};
+use crate::tracer::{Notice, Skipped, attached, guardian, lookup, sys};
 
 /// Longest wait for first threads to be let go: one may wait itself, for the
 /// end of its child's vfork(2).
@@ -98,6 +98,7 @@ impl Engine<'_> {
                 Ok(count) => {
                     self.refused.remove(&pid);
                     attached::trust_root_of(pid);
+                    lookup::notice_mounts(pid);
                     taken.processes.push(pid);
                     taken.threads += count;
                 }

@@ -17,6 +17,7 @@ use crate::tracer::arch::Registers;
 use crate::tracer::filter::MARK;
 use crate::tracer::filters::{self, Filter};
 use crate::tracer::guard::{self, Verdict};
+use crate::tracer::lookup;
 use crate::tracer::memory::TraceeMemory;
 use crate::tracer::pagemap::Settled;
 use crate::tracer::pins::Snapshot;
@@ -95,7 +96,11 @@ impl Engine<'_> {
     pub(super) fn entry(&mut self, stop: Stopped, info: CallInfo) {
         let tid = stop.tid();
         let task = self.task(tid);
-        task.clone3 = None;
+        // What it reads is where only we can write since it was asked before.
+        let again = task.lent.is_some();
+        if !again {
+            task.clone3 = None;
+        }
         if task.sets_up {
             return self.go_on(stop, 0);
         }
@@ -107,15 +112,17 @@ impl Engine<'_> {
         };
         let (nr, mut args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
         let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
-        let Some(stop) = self.keep_children_traced(stop, arch, spec, info) else { return };
-        let Some(stop) = self.keep_owner(stop, arch, spec, info, &args) else { return };
+        let stop = if again { Some(stop) } else { self.keep_children_traced(stop, arch, spec, info) };
+        let Some(stop) = stop else { return };
+        let stop = if again { Some(stop) } else { self.keep_owner(stop, arch, spec, info, &args) };
+        let Some(stop) = stop else { return };
         if self.touches_region(tid, traits, (arch, nr), &args) {
             return self.refuse(stop, libc::EPERM);
         }
         if self.binding && traits.discards && !HARMLESS_ADVICE.contains(&args[3]) {
             return self.refuse(stop, libc::EINVAL);
         }
-        let lent = self.task(tid).lent.take();
+        let lent = self.task(tid).lent.clone();
         if let Some((register, address)) = lent.as_ref().and_then(|lent| lent.place()) {
             // That is what the kernel will read.
             args[usize::from(register)] = address;
@@ -211,6 +218,7 @@ impl Engine<'_> {
         if denied.is_none() && interest.binding && traits.executes().is_some_and(|index| event.path(index).is_some()) {
             self.task(tid).executing = Some(event.clone());
         }
+        self.task(tid).lent = None;
         self.carry_out(stop, &event, denied, interest, spec, protected);
         if interest.observe {
             self.handler.observe(event);
@@ -263,9 +271,18 @@ impl Engine<'_> {
 
     /// Makes a call fail, whatever anybody says.
     pub(super) fn refuse(&mut self, stop: Stopped, errno: c_int) {
+        self.take_back(&stop);
         self.deny(&stop, errno);
         self.end_turn(stop.tid());
         self.go_on(stop, 0);
+    }
+
+    /// Gives a task the registers back that it lost to a call which does not
+    /// run, or not as we had prepared it.
+    pub(super) fn take_back(&mut self, stop: &Stopped) {
+        if let Some(lent) = self.task(stop.tid()).lent.take() {
+            Self::unguard(stop, &lent);
+        }
     }
 
     /// Makes a call fail, unrun.
@@ -372,8 +389,11 @@ impl Engine<'_> {
                 }
             }
             Changes::FileSystem => {
-                let namespaces = pending.entry.call().is_some_and(|call| matches!(call.spec.name, "unshare" | "setns"));
-                if namespaces && let Some(pid) = self.tasks.get(&tid).map(|task| task.pid) {
+                let name = pending.entry.call().map_or("", |call| call.spec.name);
+                if matches!(name, "mount" | "move_mount" | "setns") {
+                    lookup::notice_mounts(tid);
+                }
+                if matches!(name, "unshare" | "setns") && let Some(pid) = self.tasks.get(&tid).map(|task| task.pid) {
                     let threads = self.tasks.values_mut().filter(|task| task.pid == pid);
                     threads.for_each(|task| (task.origin.container, task.origin.ids) = (None, None));
                 }

@@ -13,7 +13,7 @@
 //! another directory in the place of one gives us other files.
 
 use std::cell::OnceCell;
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -25,7 +25,7 @@ use libc::{c_int, pid_t};
 
 use super::super::filter::{Comparison, Condition, Predicate};
 use super::super::resolve::{proc_path, read_link};
-use super::super::sys;
+use super::super::{lookup, sys};
 use super::{Own, is_number, is_our_entry, namespace};
 use crate::decode::Kind;
 use crate::event::{Call, Event, PathState, Value};
@@ -210,7 +210,7 @@ struct Protected {
     /// The last component.
     name: BString,
     /// Device and inode.
-    identity: (u64, u64),
+    identity: sys::Place,
     part: Part,
     /// It had other hard links when we started.
     aliased: bool,
@@ -263,7 +263,7 @@ impl Protected {
         Self {
             path: path.as_os_str().as_bytes().into(),
             name: last(path.as_os_str().as_bytes()).into(),
-            identity: (found.dev(), found.ino()),
+            identity: ((libc::major(found.dev()), libc::minor(found.dev())), found.ino()),
             part,
             aliased: part == Part::File && found.nlink() > 1,
         }
@@ -301,9 +301,9 @@ impl View {
     }
 
     /// Device and inode of what a name without links leads to.
-    fn identity(&self, path: &[u8]) -> Option<(u64, u64)> {
-        let path = self.path(path);
-        fs::symlink_metadata(OsStr::from_bytes(&path)).ok().map(|found| (found.dev(), found.ino()))
+    fn identity(&self, path: &[u8]) -> Option<sys::Place> {
+        let path = CString::new(Vec::from(self.path(path))).ok()?;
+        lookup::identity(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW).ok().map(|found| found.place())
     }
 }
 
@@ -436,7 +436,7 @@ impl Look<'_> {
             };
             let parent = CString::new(Vec::from(self.view().path(parent))).ok()?;
             let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-            let parent = sys::openat(libc::AT_FDCWD, &parent, flags).ok()?;
+            let parent = lookup::openat(libc::AT_FDCWD, &parent, flags).ok()?;
             is_our_entry(parent.as_fd(), number).then(|| components(&path[end..]).collect())
         })
     }
