@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use libc::{c_char, c_int, c_long};
 
 mod facts;
+mod flip;
 mod mute;
 
 fn main() {
@@ -38,6 +39,7 @@ fn main() {
             say(openat2(directory.as_raw_fd(), name, libc::RESOLVE_IN_ROOT));
         }
         ["in-new-mount-namespace", directory, target] => in_new_mount_namespace(directory, target),
+        ["flip-environment", times] => flip::main(times.parse().unwrap()),
         ["mute", directory] => mute::main(directory, false),
         ["mute", directory, "answers"] => mute::main(directory, true),
         ["starve-host", path] => {

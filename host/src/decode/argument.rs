@@ -84,6 +84,11 @@ pub fn environment(call: &Call, memory: &dyn Memory) -> Option<Strings> {
     }
 }
 
+/// A vector of strings of a program of this convention, wherever it is.
+pub fn strings(arch: Arch, memory: &dyn Memory, address: u64) -> Option<Strings> {
+    Reader::new(arch, 0, memory).strings(address).ok()
+}
+
 /// What the kernel sees of argument register `index`: i386 has registers of
 /// 32 bits.
 pub(super) fn register(arch: Arch, registers: &[u64; 6], index: usize) -> u64 {

@@ -19,7 +19,7 @@ mod table;
 
 pub use abi::{Arch, known_name};
 pub use address::{Parsed, family_name};
-pub use argument::{Memory, NoMemory, complete, decode, environment};
+pub use argument::{Memory, NoMemory, complete, decode, environment, strings};
 pub use describe::{describe, strings as describe_strings};
 pub use socketcall::demultiplex;
 pub use spec::{Arg, Changes, Field, FlagSet, Follow, Kind, PathRule, Show, Spec, StructField, StructSpec};

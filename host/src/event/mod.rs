@@ -120,10 +120,9 @@ impl Argument {
         Self { value, path: path.into(), descriptor: descriptor.into(), environment: OnceLock::new() }
     }
 
-    /// The address of an environment that is known.
-    pub fn of_environment(address: u64, environment: Strings) -> Self {
-        let value = if address == 0 { Value::Absent } else { Value::Uint(address) };
-        Self { environment: Some(environment).into(), ..Self::captured(value, None, None) }
+    /// The address of an environment of which all is known.
+    pub fn of_environment(address: Value, environment: Option<Strings>) -> Self {
+        Self { environment: environment.into(), ..Self::captured(address, None, None) }
     }
 }
 
@@ -182,6 +181,12 @@ impl Event {
         let call = self.call()?;
         let argument = call.arguments.get(call.spec.environment()?)?;
         argument.environment.get_or_init(|| self.oracle.as_ref().and_then(|oracle| oracle.environment(call))).as_ref()
+    }
+
+    /// The same, if somebody has asked for it.
+    pub fn asked_environment(&self) -> Option<&Strings> {
+        let call = self.call()?;
+        call.arguments.get(call.spec.environment()?)?.environment.get()?.as_ref()
     }
 
     /// Works out all that can be asked, while the tracee is stopped. From then

@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
@@ -71,15 +71,33 @@ impl Cache {
 
 /// Makes a component of a file of the cache. It is mapped, and not the file
 /// itself: what happens to that from now on is nothing to the code that runs.
-fn load(engine: &Engine, file: File, length: u64) -> wasmtime::Result<Component> {
+fn load(engine: &Engine, mut file: File, length: u64) -> wasmtime::Result<Component> {
+    match sealed(&mut file, length) {
+        Ok(copy) => {
+            let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+            // SAFETY: the bytes were written by `get_or_compile` as this user,
+            // under a name made of their source and the engine's settings, and
+            // nobody can change them any more.
+            unsafe { Component::deserialize_file(engine, path) }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no sealed memory; cached code is copied");
+            file.rewind()?;
+            let mut code = Vec::new();
+            file.take(length).read_to_end(&mut code)?;
+            // SAFETY: as above; these bytes are our own.
+            unsafe { Component::deserialize(engine, code) }
+        }
+    }
+}
+
+/// A copy that nobody can change (`memfd_create(2)`).
+fn sealed(file: &mut File, length: u64) -> io::Result<File> {
     let mut copy = File::from(memfd_create(c"plugin", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
     io::copy(&mut file.take(length), &mut copy)?;
-    fcntl(&copy, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
-    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    // SAFETY: the bytes were written by `get_or_compile` as this user, under a
-    // name made of their source and the engine's settings, and nobody can
-    // change them any more.
-    unsafe { Component::deserialize_file(engine, path) }
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(copy)
 }
 
 /// Names what the code was compiled from and for.

@@ -597,6 +597,41 @@ fn argument() -> impl Strategy<Value = (Value, Option<ResolvedPath>, Option<BStr
     (value(), proptest::option::of(path), proptest::option::of(bytes()))
 }
 
+/// An environment is told apart from its address, and in a trace it is the value
+/// of its argument.
+#[test]
+fn environments() -> anyhow::Result<()> {
+    let strings = |items: &[&str], truncated| {
+        Some(Strings { items: items.iter().map(|item| BString::from(*item)).collect(), truncated })
+    };
+    let plain = (Value::Uint(0x7ff0), strings(&["A=b", "\"\u{fffd}"], false), "strings");
+    for (address, environment, kind) in [
+        plain.clone(),
+        (Value::Uint(0x7ff0), strings(&["A=b"], true), "strings"),
+        (Value::Absent, strings(&[], false), "strings"),
+        (Value::Uint(0x7ff0), None, "uint"),
+    ] {
+        let make = || {
+            let path = Argument::captured(Value::Path("/x".into()), None, None);
+            let argv = Argument::captured(Value::Absent, None, None);
+            let envp = Argument::of_environment(address.clone(), environment.clone());
+            let mut call = call("execve", vec![path, argv, envp]);
+            call.registers = [1, 0, if address == Value::Absent { 0 } else { 0x7ff0 }, 0, 0, 0];
+            Event::captured(1, 2, (3, 3), Kind::Entry(call), Arc::new(Process::unknown(3)))
+        };
+        let trace = write(Compression::None, |writer| writer.event(&make()).unwrap());
+        let text = std::str::from_utf8(&trace)?.to_owned();
+        assert!(text.contains(&format!(r#"{{"name":"envp","kind":"{kind}""#)), "{text}");
+        // The second is read by the reader for any JSON.
+        for text in [text.clone(), text.replace(r#""name":"envp","#, r#""name": "envp","#)] {
+            let read = events(read(text.into_bytes())?);
+            let call = read[0].call().unwrap();
+            assert_eq!((&call.arguments[2].value, read[0].environment()), (&address, environment.as_ref()));
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn whatever_is_written_is_read(

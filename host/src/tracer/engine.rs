@@ -202,6 +202,10 @@ struct Newborn {
 /// it has been killed.
 const UNCLAIMED: Duration = Duration::from_millis(100);
 
+/// Most tasks of which nobody has told that are remembered: those whose maker
+/// was killed stay.
+const MOST_ENDED_EARLY: usize = 4096;
+
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, each with its own time")]
 struct Engine<'h> {
     handler: &'h mut dyn Handler,
@@ -258,6 +262,9 @@ struct Engine<'h> {
     for_errand: VecDeque<Waiting>,
     /// They are let go after the first threads of their processes.
     parting: Vec<(Stopped, c_int)>,
+    /// Tasks that had come and gone before anybody told of them, and how they
+    /// ended.
+    ended_early: HashMap<pid_t, ExitStatus>,
     /// Tasks of which no parent has told yet.
     newborn: HashMap<pid_t, Newborn>,
     seq: u64,
@@ -308,6 +315,7 @@ impl<'h> Engine<'h> {
             turns: Turns::default(),
             for_errand: VecDeque::new(),
             parting: Vec::new(),
+            ended_early: HashMap::new(),
             newborn: HashMap::new(),
             seq: 0,
             moving: 0,
@@ -596,14 +604,11 @@ impl<'h> Engine<'h> {
         if !thread {
             self.guarded(child);
         }
-        // It may have come and gone before its maker told of it.
-        if !runs
-            && sys::is_gone(child)
-            && let Some(task) = self.remove(child)
-        {
-            self.may_leave_behind(&task, false);
-        }
+        let ended = self.ended_early.remove(&child).filter(|_| !runs && sys::is_gone(child));
         self.tell(stop, ProcessEvent::Forked { child, thread });
+        if let Some(status) = ended {
+            self.gone(child, status);
+        }
         if let Some(born) = self.newborn.remove(&child) {
             self.begun(born.stop);
         }
@@ -637,8 +642,8 @@ impl<'h> Engine<'h> {
         let judged = task.executing.take();
         let previous_exe = std::mem::take(&mut task.exe);
         self.deliver(tid);
-        if let Ok(registers) = stop.registers()
-            && (self.processes.execs || judged.is_some())
+        if (self.processes.execs || judged.is_some())
+            && let Ok(registers) = stop.registers()
         {
             let tells = self.processes.execs;
             let task = self.task(tid);
@@ -702,7 +707,12 @@ impl<'h> Engine<'h> {
             event.capture();
             self.handler.observe(Arc::new(event));
         }
-        let Some(task) = self.remove(tid) else { return };
+        let Some(task) = self.remove(tid) else {
+            if self.ended_early.len() < MOST_ENDED_EARLY {
+                self.ended_early.insert(tid, status);
+            }
+            return;
+        };
         self.may_leave_behind(&task, matches!(status, ExitStatus::Code(_)));
         let pid = task.pid;
         if pid == tid {

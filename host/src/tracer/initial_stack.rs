@@ -10,11 +10,12 @@
 
 use bstr::{BString, ByteSlice};
 
-use crate::decode::Memory;
+use crate::decode::{self, Arch, Memory};
+use crate::event::Strings;
 
 /// What is looked at in one go: vectors of some 400 arguments and variables, a
 /// gap of random size up to 8 KiB (`arch_align_stack`), and what is behind it.
-const STACK: usize = 12 * 1024;
+const WINDOW: usize = 12 * 1024;
 /// Arguments up to so many bytes, all together.
 const STRINGS: usize = 8192;
 /// Longest name of the program.
@@ -43,8 +44,8 @@ pub(super) struct InitialStack {
 impl InitialStack {
     /// Reads it from the stack pointer on; `narrow` if it is a 32-bit program's.
     pub(super) fn read(memory: &dyn Memory, pointer: u64, narrow: bool) -> Option<Self> {
-        let mut stack = [0; STACK];
-        let got = memory.read(pointer, &mut stack).min(STACK);
+        let mut stack = [0; WINDOW];
+        let got = memory.read(pointer, &mut stack).min(WINDOW);
         let stack = &stack[..got];
         let mut words = words(stack, narrow);
         let count = words.next()?;
@@ -108,6 +109,16 @@ impl InitialStack {
         let last = name.rsplit_str("/").next()?;
         Some(last[..last.len().min(15)].into())
     }
+}
+
+/// The environment of a program that has just been executed, with the stack
+/// pointer there; `narrow` if it is a 32-bit program.
+pub(super) fn environment(memory: &dyn Memory, pointer: u64, narrow: bool) -> Option<Strings> {
+    let width = if narrow { 4 } else { 8 };
+    let count = words(&bytes(memory, pointer, width), narrow).next()?;
+    // Behind the number of arguments, the arguments, and a NULL.
+    let vector = pointer.checked_add(count.checked_add(2)?.checked_mul(width as u64)?)?;
+    decode::strings(if narrow { Arch::X86 } else { Arch::NATIVE }, memory, vector)
 }
 
 /// The words of a vector, `narrow` if it is a 32-bit program's.
@@ -189,6 +200,8 @@ mod tests {
             assert_eq!(found.argv, ["ls", "", "-l a"]);
             assert_eq!((found.user, found.group), (Some(7), None), "its group is another's");
             assert_eq!(found.comm(), Some("ls".into()));
+            let environment = environment(&memory, STACK, narrow).expect("as the kernel makes it");
+            assert_eq!(environment, Strings { items: vec!["A=1".into(), "B".into()], truncated: false });
         }
         let memory = stack(&[], &[], b"a-program-with-a-long-name", [0; 4], 0, false);
         let found = InitialStack::read(&memory, STACK, false).expect("it has no arguments");
@@ -207,7 +220,7 @@ mod tests {
         }
         let long = vec![b'x'; STRINGS];
         assert_eq!(InitialStack::read(&stack(&[&long], &[], b"x", [0; 4], 0, false), STACK, false), None);
-        let many = vec![&b"x"[..]; VECTORS / 8];
+        let many = vec![&b"x"[..]; WINDOW / 8];
         assert_eq!(InitialStack::read(&stack(&many, &[], b"x", [0; 4], 0, false), STACK, false), None);
     }
 

@@ -56,5 +56,12 @@ mod tests {
         note("/proc/self/exe".into());
         assert!(!begins_with_one("/proc/self/exe".into()), "the link is further down");
         assert!(!begins_with_one("/tmp".into()), "nobody noted it");
+        let entries = std::fs::read_dir("/").expect("everybody may look at the root");
+        for entry in entries.flatten().filter(|entry| entry.file_name().is_ascii()) {
+            let name = format!("/{}/x", entry.file_name().display());
+            note(name.as_str().into());
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            assert_eq!(begins_with_one(name.as_str().into()), is_link, "{name}");
+        }
     }
 }

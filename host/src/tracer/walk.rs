@@ -183,8 +183,9 @@ impl Walk<'_, '_> {
             let components: Vec<&[u8]> = name.split_str("/").collect();
             let Some(at) = components.iter().rposition(|component| *component == pid.as_bytes()) else { return false };
             let below = [prefix.as_bytes(), &bstr::join("/", &components[at..])].concat();
-            let own =
-                CString::new(below).ok().and_then(|below| lookup::identity(root, &below, libc::AT_SYMLINK_NOFOLLOW).ok());
+            let own = CString::new(below)
+                .ok()
+                .and_then(|below| lookup::identity(root, &below, libc::AT_SYMLINK_NOFOLLOW).ok());
             own.is_some_and(|own| own.place() == directory.place())
         };
         OURS.is_some_and(|own| own.shares_device(&directory))

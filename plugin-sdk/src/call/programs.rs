@@ -39,10 +39,13 @@ impl<'c> Exec<'c> {
     /// ```
     /// use plugin_sdk::testing::Event;
     ///
-    /// Event::execve("/bin/id", ["id"]).environment(["LD_PRELOAD=/tmp/x.so"]).as_entry(|event| {
-    ///     let environment = event.exec().unwrap().environment().unwrap();
-    ///     assert!(environment.items.iter().any(|item| item.starts_with("LD_PRELOAD=")));
-    /// });
+    /// let preloads = |event: &plugin_sdk::Entry<'_>| match event.exec().unwrap().environment() {
+    ///     // What was not read could be anything.
+    ///     Some(read) => read.truncated || read.items.iter().any(|item| item.starts_with("LD_PRELOAD=")),
+    ///     None => true,
+    /// };
+    /// assert!(Event::execve("/bin/id", ["id"]).environment(["LD_PRELOAD=/tmp/x.so"]).as_entry(preloads));
+    /// assert!(!Event::execve("/bin/id", ["id"]).as_entry(preloads));
     /// ```
     pub fn environment(&self) -> Option<StringList> {
         self.call.source().environment()

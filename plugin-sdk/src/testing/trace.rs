@@ -237,15 +237,20 @@ impl<'j> Line<'j> {
         if let (Some(target), Value::Fd(fd)) = (self.get("descriptor").and_then(bytes), &value) {
             event.descriptors.insert(*fd, text(target));
         }
-        event.arguments.push(match value {
-            // In a trace an environment is the value of its argument.
-            Value::Strings(environment) if event.names[usize::from(index)] == "envp" => {
-                event.environment = Some(environment);
-                let Header { a2, a3, .. } = event.header;
-                Value::Uint(if index == 2 { a2 } else { a3 })
-            }
-            value => value,
-        });
+        if event.names[usize::from(index)] != "envp" {
+            event.arguments.push(value);
+            return Ok(());
+        }
+        // In a trace an environment is the value of its argument.
+        event.environment = match value {
+            Value::Strings(environment) => Some(environment),
+            Value::Absent => Some(StringList { items: Vec::new(), truncated: false }),
+            _ => None,
+        };
+        let Header { a2, a3, .. } = event.header;
+        let address = if index == 2 { a2 } else { a3 };
+        event.texts[usize::from(index)] = if address == 0 { "NULL".to_owned() } else { format!("{address:#x}") };
+        event.arguments.push(if address == 0 { Value::Absent } else { Value::Uint(address) });
         Ok(())
     }
 

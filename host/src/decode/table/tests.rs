@@ -150,7 +150,15 @@ fn changes_are_declared() {
     assert_eq!(
         changing(Changes::FileSystem),
         HashSet::from([
-            "chdir", "fchdir", "chroot", "mount", "move_mount", "pivot_root", "unshare", "setns", "umount2"
+            "chdir",
+            "fchdir",
+            "chroot",
+            "mount",
+            "move_mount",
+            "pivot_root",
+            "unshare",
+            "setns",
+            "umount2"
         ])
     );
     assert_eq!(changing(Changes::Credentials).len(), 10);

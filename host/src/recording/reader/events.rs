@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::declarations::Declarations;
 use super::{Phase, Record, arch_of};
-use crate::event::{Argument, Call, Event, ExitStatus, Kind, Outcome, Process, ProcessEvent, Value};
+use crate::event::{Argument, Call, Event, ExitStatus, Kind, Outcome, Process, ProcessEvent, Strings, Value};
 use crate::recording::Header;
 use crate::recording::arguments::Arguments;
 use crate::recording::encoding::{Bytes, Registers, Signed, Text};
@@ -55,12 +55,17 @@ impl CallLine<'_> {
         let spec = declarations.find(arch, self.nr, &self.syscall.0, &self.args, header)?;
         let registers = self.registers.0;
         let mut arguments = self.args.list;
-        // In a trace an environment is the value of its argument.
-        if let Some(argument) = spec.environment().and_then(|index| arguments.get_mut(index))
-            && let Value::Strings(environment) = &mut argument.value
+        if let Some(index) = spec.environment()
+            && let Some(argument) = arguments.get_mut(index)
         {
-            let address = spec.environment().map_or(0, |index| registers[index]);
-            *argument = Argument::of_environment(address, std::mem::take(environment));
+            // In a trace an environment is the value of its argument.
+            let environment = match &mut argument.value {
+                Value::Strings(environment) => Some(std::mem::take(environment)),
+                Value::Absent => Some(Strings::default()),
+                _ => None,
+            };
+            let address = if registers[index] == 0 { Value::Absent } else { Value::Uint(registers[index]) };
+            *argument = Argument::of_environment(address, environment);
         }
         let call = Call { arch, nr: self.nr, registers, spec, arguments };
         let kind = match phase {

@@ -10,8 +10,8 @@ use libc::{c_int, pid_t};
 use super::Engine;
 use super::protection::Unguarded;
 use super::turns::Manner;
-use crate::decode::{self, Arch, Changes, Memory, NoMemory, Spec};
-use crate::event::{Errno, Event, Kind, Outcome};
+use crate::decode::{self, Arch, Arg, Changes, Memory, NoMemory, Spec};
+use crate::event::{Argument, Defect, Errno, Event, Kind, Outcome, Value};
 use crate::tracer::Interest;
 use crate::tracer::arch::Registers;
 use crate::tracer::filter::MARK;
@@ -26,6 +26,11 @@ use crate::tracer::stop::{Gone, Moment, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::task::{Faked, Pending, Task};
 use crate::tracer::traits::{HARMLESS_ADVICE, Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
+
+/// Whether an argument is a name in memory that cannot be read.
+fn is_unreadable_name((argument, declared): (&Argument, &Arg)) -> bool {
+    matches!((&argument.value, &declared.kind), (Value::Unreadable(Defect::Fault), decode::Kind::Path(_)))
+}
 
 /// Sizes of `struct clone_args` (`CLONE_ARGS_SIZE_VER0` to `PAGE_SIZE`).
 const CLONE_ARGS: RangeInclusive<u64> = 64..=65536;
@@ -95,14 +100,15 @@ impl Engine<'_> {
     /// A call that has not run. May be asked again about the same call.
     pub(super) fn entry(&mut self, stop: Stopped, info: CallInfo) {
         let tid = stop.tid();
-        let task = self.task(tid);
-        // What it reads is where only we can write since it was asked before.
-        let again = task.lent.is_some();
-        if !again {
-            task.clone3 = None;
-        }
-        if task.sets_up {
+        if self.task(tid).sets_up {
             return self.go_on(stop, 0);
+        }
+        // What it reads is where only we can write since it was asked before, if
+        // that is still so.
+        let again = self.task(tid).lent.is_some() && !self.region_is_open(tid);
+        if !again {
+            self.take_back(&stop);
+            self.task(tid).clone3 = None;
         }
         let memory = TraceeMemory(tid);
         let snapshot = Snapshot::new(&memory);
@@ -122,6 +128,9 @@ impl Engine<'_> {
         if self.binding && traits.discards && !HARMLESS_ADVICE.contains(&args[3]) {
             return self.refuse(stop, libc::EINVAL);
         }
+        // It was checked by what is in memory, which must stay until it is read.
+        let checked = self.binding
+            && (spec.name == "clone3" || self.own.as_ref().is_some_and(|own| own.pointed(spec.name, &args).is_some()));
         let lent = self.task(tid).lent.clone();
         if let Some((register, address)) = lent.as_ref().and_then(|lent| lent.place()) {
             // That is what the kernel will read.
@@ -135,6 +144,7 @@ impl Engine<'_> {
         if interest == Interest::default()
             && !aimed
             && !filter
+            && !checked
             && lent.is_none()
             && spec.changes == Changes::Nothing
             && !(self.binding && traits.matter())
@@ -163,6 +173,11 @@ impl Engine<'_> {
             return self.send_for_region(stop, arch, info);
         }
         let call = decode::decode(arch, nr, args, &snapshot);
+        // Whoever writes to a file that is mapped there could make a name of it
+        // before the kernel looks.
+        if interest.binding && call.arguments.iter().zip(call.spec.args).any(is_unreadable_name) {
+            return self.refuse(stop, libc::EFAULT);
+        }
         if interest.binding && !needs_region {
             match self.settle(tid, &snapshot, traits.executes().map(|index| args[index])) {
                 Settled::Already => {}
@@ -175,8 +190,11 @@ impl Engine<'_> {
         }
         self.task(tid).crossed.clear();
         let event = Arc::new(self.event(tid, Kind::Entry(call)));
-        let manner =
-            if self.binding { self.manner(tid, &event, traits, interest.binding) } else { Manner::Indifferent };
+        let manner = if self.binding {
+            self.manner(tid, &event, traits, interest.binding || checked)
+        } else {
+            Manner::Indifferent
+        };
         let Some(stop) = self.take_turn(stop, info, manner) else { return };
         if manner == Manner::Intruding {
             self.intruded = true;
@@ -386,6 +404,7 @@ impl Engine<'_> {
             Changes::Credentials => {
                 if let Some(task) = self.tasks.get_mut(&tid) {
                     task.forget();
+                    task.origin.ids = None;
                 }
             }
             Changes::FileSystem => {
@@ -393,7 +412,9 @@ impl Engine<'_> {
                 if matches!(name, "mount" | "move_mount" | "setns") {
                     lookup::notice_mounts(tid);
                 }
-                if matches!(name, "unshare" | "setns") && let Some(pid) = self.tasks.get(&tid).map(|task| task.pid) {
+                if matches!(name, "unshare" | "setns")
+                    && let Some(pid) = self.tasks.get(&tid).map(|task| task.pid)
+                {
                     let threads = self.tasks.values_mut().filter(|task| task.pid == pid);
                     threads.for_each(|task| (task.origin.container, task.origin.ids) = (None, None));
                 }

@@ -16,6 +16,8 @@ use super::Engine;
 use crate::decode::Arch;
 use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Strings, Value};
 use crate::tracer::arch::Registers;
+use crate::tracer::initial_stack;
+use crate::tracer::memory::TraceeMemory;
 use crate::tracer::procfs::{self, Program};
 use crate::tracer::resolve;
 use crate::tracer::sys;
@@ -34,27 +36,44 @@ impl Engine<'_> {
             Some(Value::Strings(Strings { items, truncated: false })) if !another => items == argv || argv.is_empty(),
             _ => true,
         };
+        let (pointer, narrow) = registers.stack();
+        let environment = || initial_stack::environment(&TraceeMemory(tid), pointer, narrow);
+        let same_environment = judged.asked_environment().is_none_or(|judged| {
+            environment()
+                .is_some_and(|now| now.items.starts_with(&judged.items) && (judged.truncated || now == *judged))
+        });
         // The first instruction is the ELF interpreter's, if there is one.
         let first = self.task(tid).file_at(tid, registers.instruction());
         let loader = first.filter(|loader| loader != exe && !is_usual(loader));
-        let again = (another || !same_argv).then(|| exe.clone());
+        let again = (another || !same_argv || !same_environment).then(|| exe.clone());
         // An interpreter may have been handed the open file that it is to run.
         let handed = if another { given_file(tid, registers) } else { None };
         for program in again.into_iter().chain(loader).chain(handed) {
-            if self.judge_again(tid, call, index, program, argv.clone()) {
+            if self.judge_again(tid, call, index, program, argv.clone(), environment()) {
                 return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);
             }
         }
     }
 
-    /// Whether `program` with these arguments is refused in place of what was
-    /// judged.
-    fn judge_again(&mut self, tid: pid_t, call: &Call, index: usize, program: BString, argv: Vec<BString>) -> bool {
+    /// Whether `program` with these arguments and this environment is refused in
+    /// place of what was judged.
+    fn judge_again(
+        &mut self,
+        tid: pid_t,
+        call: &Call,
+        index: usize,
+        program: BString,
+        argv: Vec<BString>,
+        environment: Option<Strings>,
+    ) -> bool {
         let mut arguments = call.arguments.clone();
         let resolved = ResolvedPath { path: program.clone(), state: PathState::Exists };
         arguments[index] = Argument::captured(Value::Path(program), Some(resolved), None);
         if let Some(given) = arguments.get_mut(index + 1) {
             *given = Argument::new(Value::Strings(Strings { items: argv, truncated: false }));
+        }
+        if let Some(given) = call.spec.environment().and_then(|index| arguments.get_mut(index)) {
+            *given = Argument::of_environment(given.value.clone(), environment);
         }
         let call = Call { arch: call.arch, nr: call.nr, registers: call.registers, spec: call.spec, arguments };
         let event = Arc::new(self.event(tid, Kind::Entry(call)));

@@ -66,6 +66,12 @@ impl Engine<'_> {
         region.is_private() && (self.intruded || space.is_served())
     }
 
+    /// Whether others can write to the region that the task has.
+    pub(super) fn region_is_open(&mut self, tid: pid_t) -> bool {
+        let space = self.task(tid).space.clone();
+        space.region().is_none_or(|region| self.writable_by_others(&region, &space))
+    }
+
     /// Whether the task has the region.
     pub(super) fn has_region(&mut self, tid: pid_t) -> bool {
         self.task(tid).space.region().is_some()

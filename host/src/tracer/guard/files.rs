@@ -14,11 +14,11 @@
 
 use std::cell::OnceCell;
 use std::ffi::CString;
-use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use bstr::{BStr, BString, ByteSlice};
 use libc::{c_int, pid_t};
@@ -301,9 +301,9 @@ impl View {
     }
 
     /// Device and inode of what a name without links leads to.
-    fn identity(&self, path: &[u8]) -> Option<sys::Place> {
-        let path = CString::new(Vec::from(self.path(path))).ok()?;
-        lookup::identity(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW).ok().map(|found| found.place())
+    fn identity(&self, path: &[u8]) -> io::Result<sys::Place> {
+        let path = CString::new(Vec::from(self.path(path)))?;
+        lookup::identity(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW).map(|found| found.place())
     }
 }
 
@@ -389,7 +389,11 @@ impl Look<'_> {
         let identity = OnceCell::new();
         self.files().iter().filter(|own| may_be(own)).any(|own| {
             own.path == path && self.view().same
-                || *identity.get_or_init(|| self.view().identity(path)) == Some(own.identity)
+                || match identity.get_or_init(|| self.view().identity(path)) {
+                    Ok(found) => *found == own.identity,
+                    // It could be anything.
+                    Err(error) => lookup::is_unanswered(error),
+                }
         })
     }
 
@@ -436,8 +440,11 @@ impl Look<'_> {
             };
             let parent = CString::new(Vec::from(self.view().path(parent))).ok()?;
             let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-            let parent = lookup::openat(libc::AT_FDCWD, &parent, flags).ok()?;
-            is_our_entry(parent.as_fd(), number).then(|| components(&path[end..]).collect())
+            let ours = match lookup::openat(libc::AT_FDCWD, &parent, flags) {
+                Ok(parent) => is_our_entry(parent.as_fd(), number),
+                Err(error) => lookup::is_unanswered(&error),
+            };
+            ours.then(|| components(&path[end..]).collect())
         })
     }
 }
