@@ -170,6 +170,14 @@ fn by_another_abi() {
     assert!(["EACCES", "ENOSYS"].contains(&outcome.stdout.trim()), "{outcome:#?}");
 }
 
+/// What a clone3 reads stays what it was when it was looked at, whoever writes
+/// to its caller's memory.
+#[test]
+fn a_child_that_another_process_would_hide_is_traced() {
+    let files = Files::new();
+    host().protect(&files.root.join("vault/secret")).tracee(&["written-clone3"]).says("t; written true");
+}
+
 #[test]
 fn untraced_children_are_traced() {
     let files = Files::new();

@@ -12,6 +12,7 @@ use libc::{c_char, c_int, c_long};
 mod facts;
 mod flip;
 mod mute;
+mod written;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +41,7 @@ fn main() {
         }
         ["in-new-mount-namespace", directory, target] => in_new_mount_namespace(directory, target),
         ["flip-environment", times] => flip::main(times.parse().unwrap()),
+        ["written-clone3"] => written::main(),
         ["mute", directory] => mute::main(directory, false),
         ["mute", directory, "answers"] => mute::main(directory, true),
         ["starve-host", path] => {

@@ -11,7 +11,7 @@ use super::Engine;
 use super::protection::Unguarded;
 use super::turns::Manner;
 use crate::decode::{self, Arch, Arg, Changes, Memory, NoMemory, Spec};
-use crate::event::{Argument, Defect, Errno, Event, Kind, Outcome, Value};
+use crate::event::{Argument, Call, Defect, Errno, Event, Kind, Outcome, Value};
 use crate::tracer::Interest;
 use crate::tracer::arch::Registers;
 use crate::tracer::filter::MARK;
@@ -173,11 +173,6 @@ impl Engine<'_> {
             return self.send_for_region(stop, arch, info);
         }
         let call = decode::decode(arch, nr, args, &snapshot);
-        // Whoever writes to a file that is mapped there could make a name of it
-        // before the kernel looks.
-        if interest.binding && call.arguments.iter().zip(call.spec.args).any(is_unreadable_name) {
-            return self.refuse(stop, libc::EFAULT);
-        }
         if interest.binding && !needs_region {
             match self.settle(tid, &snapshot, traits.executes().map(|index| args[index])) {
                 Settled::Already => {}
@@ -215,6 +210,12 @@ impl Engine<'_> {
         } else {
             stop
         };
+        // Whoever writes to a file that is mapped there could make a name of it
+        // before the kernel looks.
+        let unreadable = |call: &Call| call.arguments.iter().zip(call.spec.args).any(is_unreadable_name);
+        if interest.binding && denied.is_none() && event.call().is_some_and(unreadable) {
+            return self.refuse(stop, libc::EFAULT);
+        }
         if interest.observe || interest.exit {
             event.capture();
         }
