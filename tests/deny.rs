@@ -294,3 +294,44 @@ fn on_a_file_system_that_does_not_answer() {
         assert!(outcome.stderr.contains("has not answered"), "{}", outcome.stderr);
     }
 }
+
+/// What an interpreter is called in a tree that has ended says nothing: it is
+/// judged as what it is, unknown.
+#[test]
+fn as_the_interpreter_of_a_script_in_a_tree_that_has_ended() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = Files::new();
+    let (place, script) = (files.at("vault/inner"), files.at("elsewhere/script"));
+    fs::write(&script, "#!./secret\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    // Of a mount of its own the name is told from that mount's root.
+    let prepare =
+        format!("mount --make-rprivate / && mount -t tmpfs t {place} && cp /bin/true {place}/secret && exec \"$@\"");
+    let outcome = host()
+        .through(&["unshare", "-m", "sh", "-c", &prepare, "sh"])
+        .protect(&files.root.join("vault/inner/secret"))
+        .tracee(&["interpreter-of-an-ended-tree", &place, &script]);
+    outcome.says("9");
+}
+
+#[test]
+fn by_a_name_that_ends_like_a_lost_one() {
+    let files = Files::new();
+    let name = files.at("elsewhere/x (deleted)");
+    let settings = json!({"paths": [name], "access": "read", "action": "deny"});
+    host().sensitive_files(&settings).tracee(&["deleted-name", &files.at("elsewhere")]).says("EACCES");
+}
+
+/// The host's own files are kept where nobody can tell what a name leads to.
+#[test]
+fn to_alerts_by_a_detached_tree() {
+    let files = Files::new();
+    let alerts = files.at("elsewhere/alerts.jsonl");
+    let outcome = host().plugin("builtin:process-monitor").option("--alerts", &alerts).tracee(&[
+        "truncate-in-a-detached-tree",
+        &files.at("elsewhere"),
+        "alerts.jsonl",
+    ]);
+    outcome.says("EACCES");
+    assert!(fs::metadata(&alerts).unwrap().len() > 0);
+}

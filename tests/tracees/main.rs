@@ -12,6 +12,7 @@ use libc::{c_char, c_int, c_long};
 mod facts;
 mod flip;
 mod mute;
+mod trees;
 mod written;
 
 fn main() {
@@ -41,6 +42,9 @@ fn main() {
         }
         ["in-new-mount-namespace", directory, target] => in_new_mount_namespace(directory, target),
         ["flip-environment", times] => flip::main(times.parse().unwrap()),
+        ["interpreter-of-an-ended-tree", directory, script] => trees::interpreter(directory, script),
+        ["deleted-name", directory] => trees::deleted(directory),
+        ["truncate-in-a-detached-tree", directory, name] => trees::detached(directory, name),
         ["written-clone3"] => written::main(),
         ["mute", directory] => mute::main(directory, false),
         ["mute", directory, "answers"] => mute::main(directory, true),

@@ -26,7 +26,7 @@ const DEEPEST: usize = 256;
 /// Roots that trees are known by: ours, and those that processes had when they
 /// were attached to.
 static ROOTS: LazyLock<Mutex<HashSet<Mounted>>> = LazyLock::new(|| {
-    let ours = lookup::identity(libc::AT_FDCWD, c"/", 0).map(|found| found.place());
+    let ours = sys::identity(libc::AT_FDCWD, c"/", 0).map(|found| found.place());
     Mutex::new(ours.into_iter().collect())
 });
 

@@ -195,12 +195,13 @@ pub(super) fn stopping(own: &Own) -> Stopping {
 }
 
 /// What shall become of the call whose entry `event` is. Its caller waits; it
-/// is `alone` if nobody else can change its descriptors meanwhile.
-pub(super) fn judge(own: &Own, event: &Event, alone: bool) -> Verdict {
+/// is `alone` if nobody else can change its descriptors meanwhile; a name of it
+/// that cannot be followed is `lost` if it could lead anywhere.
+pub(super) fn judge(own: &Own, event: &Event, alone: bool, lost: &dyn Fn() -> bool) -> Verdict {
     let Some(call) = event.call() else { return Verdict::Pass };
     match own.rules.get(call.spec.name) {
         Some(Rule::Process(aim)) => aim.judge(own, event, call, alone),
-        Some(Rule::File(effect)) if effect.harms(own, event, call) => Verdict::Refuse(Errno::EACCES),
+        Some(Rule::File(effect)) if effect.harms(own, event, call, lost) => Verdict::Refuse(Errno::EACCES),
         Some(Rule::File(_)) | None => Verdict::Pass,
     }
 }

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use libc::{c_int, pid_t};
 
 use super::resolve;
@@ -96,7 +96,15 @@ pub(super) fn notice_mounts(tid: pid_t) {
         return;
     }
     let list = std::fs::read(format!("/proc/{tid}/mountinfo")).unwrap_or_default();
-    if list.lines().any(|line| !is_local(line)) {
+    // Of a task that has ended nothing is shown.
+    if list.is_empty() || list.lines().any(|line| !is_local(line)) {
+        MAY_WAIT.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A file system of this kind may be mounted, where it may not be shown.
+pub(super) fn notice_kind(kind: &BStr) {
+    if !LOCAL.iter().any(|local| kind == local.as_bytes()) {
         MAY_WAIT.store(true, Ordering::Relaxed);
     }
 }

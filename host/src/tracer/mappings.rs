@@ -65,6 +65,8 @@ pub(super) struct Mapped {
     /// First address after it.
     pub(super) end: u64,
     pub(super) shared: bool,
+    /// The file's; 0 without one.
+    pub(super) inode: u64,
     /// The file; none without one, or if it was not asked for.
     pub(super) file: Option<BString>,
 }
@@ -80,9 +82,9 @@ impl Maps {
         let mut name = [0; 512];
         let room = if named { &mut name[..] } else { &mut [] };
         match sys::query_mapping(self.0.as_fd(), address, room) {
-            Ok((end, shared, length)) => {
+            Ok((end, shared, inode, length)) => {
                 let file = name[..length].strip_suffix(b"\0").filter(|name| name.starts_with(b"/")).map(BString::from);
-                Ok(Some(Mapped { end, shared, file }))
+                Ok(Some(Mapped { end, shared, inode, file }))
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             // An older kernel, or a longer name.
@@ -101,6 +103,7 @@ impl Maps {
                 return Ok((mapping.start <= address).then_some(Mapped {
                     end: mapping.end,
                     shared: mapping.shared,
+                    inode: mapping.inode,
                     file,
                 }));
             }

@@ -86,9 +86,10 @@ impl Pagemap {
         self.maps.get_or_init(|| Maps::open(tid).ok()).as_ref()
     }
 
-    /// The file that is mapped at `address`; `tid` lives there.
-    pub(super) fn file_at(&self, tid: pid_t, address: u64) -> Option<BString> {
-        self.maps(tid)?.at(address, true).ok()??.file
+    /// The file that is mapped at `address`, and its inode; `tid` lives there.
+    pub(super) fn file_at(&self, tid: pid_t, address: u64) -> Option<(BString, u64)> {
+        let mapped = self.maps(tid)?.at(address, true).ok()??;
+        mapped.file.map(|file| (file, mapped.inode))
     }
 
     /// Sees to it that all pages of the `length` bytes at `address` are the

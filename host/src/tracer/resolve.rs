@@ -64,6 +64,9 @@ pub(super) struct Crossed {
     others: AtomicBool,
     /// To where a magic link could come to be.
     absent: AtomicBool,
+    /// Something that is in no tree, or that nobody tells of in time: they could
+    /// lead anywhere.
+    lost: AtomicBool,
     /// Why the first that led nowhere does; 0 if none.
     failure: AtomicI32,
 }
@@ -74,6 +77,7 @@ impl Crossed {
         self.magic.store(false, Ordering::Relaxed);
         self.others.store(false, Ordering::Relaxed);
         self.absent.store(false, Ordering::Relaxed);
+        self.lost.store(false, Ordering::Relaxed);
         self.failure.store(0, Ordering::Relaxed);
     }
 
@@ -107,6 +111,17 @@ impl Crossed {
     /// There was none where there could be one.
     pub(super) fn absent(&self) -> bool {
         self.absent.load(Ordering::Relaxed)
+    }
+
+    /// An error while a name was looked up: it may say that the name is lost.
+    pub(super) fn note_error(&self, error: &io::Error) {
+        let lost = is_unplaced(error) || lookup::is_unanswered(error);
+        self.lost.fetch_or(lost, Ordering::Relaxed);
+    }
+
+    /// A name could lead anywhere.
+    pub(super) fn lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Some magic link was.
@@ -143,8 +158,17 @@ impl<'p> Place<'p> {
         }
         let name = name_of(fd)?;
         let nameless = !name.starts_with(b"/") || is_memory(&name);
-        if nameless { Ok(()) } else { Err(io::Error::other("it has a place in no tree")) }
+        if nameless { Ok(()) } else { Err(unplaced()) }
     }
+}
+
+/// What has a place in no tree.
+pub(super) fn unplaced() -> io::Error {
+    io::Error::from_raw_os_error(libc::ESTALE)
+}
+
+fn is_unplaced(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESTALE)
 }
 
 /// Whether this is the name of a file of `memfd_create(2)`.
@@ -276,6 +300,26 @@ fn open_descriptor(tid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
     })
 }
 
+/// What task `tid` executes, as a name that says which file it is.
+pub(super) fn executable(tid: pid_t, place: &Place<'_>) -> ResolvedPath {
+    let opened = lookup::openat(libc::AT_FDCWD, &proc_path(tid, "exe"), NAMING);
+    let named = opened.and_then(|exe| place.check(exe.as_fd()).and_then(|()| name_of(exe.as_fd())));
+    named.map_or_else(|_| unknown(), |path| ResolvedPath { path, state: PathState::Exists })
+}
+
+/// What is mapped under a name in task `tid`, if that name leads to it there.
+pub(super) fn mapped(tid: pid_t, name: &BStr, inode: u64) -> ResolvedPath {
+    /// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h): numbers of inodes are those of a
+    /// layer there, or not.
+    const OVERLAY: i64 = 0x794c_7630;
+    let found = in_root(tid, name).and_then(|(root, inside)| open_inside(&root, &inside).ok());
+    let is_it = found.is_some_and(|found| {
+        sys::identity_of(&found).is_ok_and(|identity| identity.inode == inode)
+            || sys::file_system_of(found.as_fd()) == Some(OVERLAY)
+    });
+    if is_it { ResolvedPath { path: name.into(), state: PathState::Exists } } else { unknown() }
+}
+
 /// Opens a task's working directory, to start from.
 pub(super) fn open_cwd(tid: pid_t) -> io::Result<OwnedFd> {
     lookup::openat(libc::AT_FDCWD, &proc_path(tid, "cwd"), NAMING)
@@ -301,7 +345,7 @@ impl Root {
     /// The root of task `tid`.
     pub(super) fn of(tid: pid_t) -> io::Result<Self> {
         static OURS: OnceLock<Option<Identity>> = OnceLock::new();
-        let ours = OURS.get_or_init(|| lookup::identity(libc::AT_FDCWD, c"/", 0).ok());
+        let ours = OURS.get_or_init(|| sys::identity(libc::AT_FDCWD, c"/", 0).ok());
         let path = proc_path(tid, "root");
         let theirs = lookup::identity(libc::AT_FDCWD, &path, 0)?;
         if ours.as_ref() == Some(&theirs) {
@@ -327,7 +371,7 @@ pub(super) fn name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
     if name == "/" && sys::identity_of(fd)?.kind != libc::S_IFDIR as u16 {
         return Err(io::Error::other("its name is not known"));
     }
-    Ok(if name.ends_with(DELETED) { last_name(fd, name) } else { name })
+    if name.ends_with(DELETED) { last_name(fd, name) } else { Ok(name) }
 }
 
 /// The same, with what the kernel puts after the name of an object that has
@@ -346,17 +390,23 @@ pub(super) fn bare_name_of(fd: BorrowedFd<'_>) -> io::Result<BString> {
 }
 
 /// The name that an object had before it lost it; `name` itself if that is
-/// what it is called.
-fn last_name(fd: BorrowedFd<'_>, mut name: BString) -> BString {
-    let same = |path: &CStr| {
-        let named = lookup::identity(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).ok();
-        named.is_some() && named == sys::identity_of(fd).ok()
-    };
-    if !is_memory(&name) && !CString::new(name.to_vec()).is_ok_and(|path| same(&path)) {
-        let length = name.len() - DELETED.len();
-        name.truncate(length);
+/// what it is called. An object with other names, in a tree that is not ours,
+/// could be either.
+fn last_name(fd: BorrowedFd<'_>, mut name: BString) -> io::Result<BString> {
+    if is_memory(&name) {
+        return Ok(name);
     }
-    name
+    let path = CString::new(name.to_vec()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let named = lookup::identity(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW);
+    if named.is_ok_and(|named| sys::identity_of(fd).is_ok_and(|own| own == named)) {
+        return Ok(name);
+    }
+    if sys::links_of(fd)? > 0 {
+        return Err(io::Error::other("whether it has lost its name is not known"));
+    }
+    let length = name.len() - DELETED.len();
+    name.truncate(length);
+    Ok(name)
 }
 
 /// The content of a link. Most are short, so that a whole page need not be
@@ -412,7 +462,10 @@ pub(super) fn path_argument(place: &Place<'_>, call: &Call, index: usize, rule: 
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOENT)) => {
                 unresolved(BString::default())
             }
-            Err(_) => unknown(),
+            Err(error) => {
+                place.crossed.note_error(&error);
+                unknown()
+            }
         };
     }
     let request = Request { place, directory, name, follow: follows(call, rule.follow) };
@@ -532,6 +585,7 @@ impl Request<'_, '_> {
     /// What a failure means: that the kernel will fail as well, or that only
     /// we cannot look.
     fn failed(&self, error: &io::Error) -> ResolvedPath {
+        self.place.crossed.note_error(error);
         let too = error.raw_os_error().filter(|errno| match *errno {
             libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG | libc::EBADF => true,
             libc::EACCES | libc::EPERM => procfs::has_no_more_power(self.place.ids.tid),

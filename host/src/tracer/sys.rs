@@ -278,9 +278,13 @@ pub(super) fn poke_all(tid: pid_t, address: u64, bytes: &[u8]) -> bool {
 }
 
 /// Asks an open `/proc/TID/maps` for the mapping at an address
-/// (`PROCMAP_QUERY`, Linux 6.11): its end, whether it is shared, and how many
-/// bytes of its name, with NUL, were written to `name`.
-pub(super) fn query_mapping(maps: BorrowedFd<'_>, address: u64, name: &mut [u8]) -> io::Result<(u64, bool, usize)> {
+/// (`PROCMAP_QUERY`, Linux 6.11): its end, whether it is shared, its inode, and
+/// how many bytes of its name, with NUL, were written to `name`.
+pub(super) fn query_mapping(
+    maps: BorrowedFd<'_>,
+    address: u64,
+    name: &mut [u8],
+) -> io::Result<(u64, bool, u64, usize)> {
     /// `struct procmap_query` (linux/fs.h).
     #[repr(C)]
     #[derive(Default)]
@@ -315,7 +319,8 @@ pub(super) fn query_mapping(maps: BorrowedFd<'_>, address: u64, name: &mut [u8])
     // SAFETY: the kernel writes to the structure, which has the size that it
     // is told of, and to `name` no more than its length.
     check(unsafe { libc::ioctl(maps.as_raw_fd(), PROCMAP_QUERY as _, &raw mut query) }.into())?;
-    Ok((query.vma_end, query.vma_flags & SHARED != 0, (query.vma_name_size as usize).min(name.len())))
+    let length = (query.vma_name_size as usize).min(name.len());
+    Ok((query.vma_end, query.vma_flags & SHARED != 0, query.inode, length))
 }
 
 /// The kernel's version, its first two numbers.
@@ -515,12 +520,27 @@ pub(super) fn identity_of(fd: impl AsFd) -> io::Result<Identity> {
     identity(fd.as_fd().as_raw_fd(), c"", libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC)
 }
 
-/// Whether a descriptor is on procfs.
-pub(super) fn is_procfs(fd: BorrowedFd<'_>) -> bool {
+/// The type of the file system that a descriptor is on (statfs(2)).
+pub(super) fn file_system_of(fd: BorrowedFd<'_>) -> Option<i64> {
     let mut found = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the kernel writes one `struct statfs`, integers only.
+    unsafe { (libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()) == 0).then(|| found.assume_init().f_type) }
+}
+
+/// Whether a descriptor is on procfs.
+pub(super) fn is_procfs(fd: BorrowedFd<'_>) -> bool {
+    file_system_of(fd) == Some(libc::PROC_SUPER_MAGIC)
+}
+
+/// How many names the object has that a descriptor refers to.
+pub(super) fn links_of(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    // SAFETY: the kernel writes one `struct statx`, integers only.
     unsafe {
-        libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()) == 0 && found.assume_init().f_type == libc::PROC_SUPER_MAGIC
+        let asked = libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_NLINK, found.as_mut_ptr());
+        check(c_long::from(asked))?;
+        Ok(found.assume_init().stx_nlink)
     }
 }
 

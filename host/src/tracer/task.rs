@@ -189,7 +189,7 @@ impl View {
         }
         let opened = resolve::open_cwd(tid)?;
         match self.attached.place(tid, opened.as_fd()) {
-            Attachment::Nowhere => return Err(io::Error::other("a directory in no tree")),
+            Attachment::Nowhere => return Err(resolve::unplaced()),
             Attachment::Now => return Ok(Base::Own(opened)),
             Attachment::Stays => {}
         }
@@ -266,9 +266,17 @@ impl Task {
         self.space.with_pagemap(tid, settle).map_or(Settled::Shared, |settled| settled.unwrap_or(Settled::Already))
     }
 
-    /// The file that is mapped where `address` is.
-    pub(super) fn file_at(&self, tid: pid_t, address: u64) -> Option<BString> {
+    /// The file that is mapped where `address` is, and its inode.
+    pub(super) fn file_at(&self, tid: pid_t, address: u64) -> Option<(BString, u64)> {
         self.space.with_pagemap(tid, |pagemap| pagemap.file_at(tid, address))?
+    }
+
+    /// What it executes, as a name that says which file it is.
+    pub(super) fn executable(&self, tid: pid_t) -> ResolvedPath {
+        let attached = |fd: BorrowedFd<'_>| self.view.attached.has(tid, fd);
+        let cwd = || self.view.cwd(tid);
+        let ids = Ids { pid: self.pid, tid };
+        resolve::executable(tid, &Place { ids, crossed: &self.crossed, attached: &attached, root: None, cwd: &cwd })
     }
 
     /// It stands where its maker stands, as far as that is known.
@@ -381,7 +389,7 @@ impl Oracle for TaskOracle {
         let find_root = || match Root::of(self.ids.tid)? {
             Root::Ours => Ok((Root::Ours, Attachment::Stays)),
             Root::Theirs(fd) => match view.attached.place(self.ids.tid, fd.as_fd()) {
-                Attachment::Nowhere => Err(io::Error::other("a root in no tree")),
+                Attachment::Nowhere => Err(resolve::unplaced()),
                 place => Ok((Root::Theirs(fd), place)),
             },
         };
@@ -396,7 +404,10 @@ impl Oracle for TaskOracle {
                     Some(&of_the_moment)
                 }
                 // A failure is not kept: it can be of the moment.
-                Err(_) => None,
+                Err(error) => {
+                    self.crossed.note_error(&error);
+                    None
+                }
             },
         };
         let place = Place { ids: self.ids, crossed: &self.crossed, attached: &attached, root, cwd: &cwd };

@@ -222,7 +222,7 @@ impl Walk<'_, '_> {
 }
 
 /// The root of our own procfs.
-static OURS: LazyLock<Option<Identity>> = LazyLock::new(|| lookup::identity(libc::AT_FDCWD, c"/proc", 0).ok());
+static OURS: LazyLock<Option<Identity>> = LazyLock::new(|| sys::identity(libc::AT_FDCWD, c"/proc", 0).ok());
 
 /// A task's numbers in a `status` file, one a PID namespace, the innermost
 /// last.

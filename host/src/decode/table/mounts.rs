@@ -22,7 +22,7 @@ pub(super) static CALLS: &[Spec] = &[
         dirfd("to_dirfd"), path("to_pathname", at(2, If(4, 0x10)).or_empty(4, 0x40)).optional(),
         flags("flags", &flags::MOVE_MOUNT),
     ]).changing(Changes::FileSystem),
-    call("fsopen", &[text("fsname", 4096), flags("flags", &flags::FSOPEN)]),
+    call("fsopen", &[text("fsname", 4096), flags("flags", &flags::FSOPEN)]).changing(Changes::FileSystem),
     // What `value` is depends on `cmd`: text, a name from descriptor `aux`, or data of `aux` bytes.
     call("fsconfig", &[
         fd("fd"), flags("cmd", &flags::FSCONFIG), text("key", 256).optional(), text("value", 4096).optional(), int("aux"),

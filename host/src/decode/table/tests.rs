@@ -153,6 +153,7 @@ fn changes_are_declared() {
             "chdir",
             "fchdir",
             "chroot",
+            "fsopen",
             "mount",
             "move_mount",
             "pivot_root",

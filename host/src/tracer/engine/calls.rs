@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bstr::{BStr, ByteSlice as _};
 use libc::{c_int, pid_t};
 
 use super::Engine;
@@ -26,6 +27,21 @@ use crate::tracer::stop::{Gone, Moment, Stopped};
 use crate::tracer::sys::{self, CallInfo};
 use crate::tracer::task::{Faked, Pending, Task};
 use crate::tracer::traits::{HARMLESS_ADVICE, Stalls, Traits, USER_MODE_ONLY, USERFAULTFD_NEW};
+
+/// Looks at which file system a call is about to bring.
+fn notice_kind(call: &Call) {
+    let kind = match call.spec.name {
+        "mount" => 2,
+        "fsopen" => 0,
+        _ => return,
+    };
+    match call.arguments.get(kind).map(|argument| &argument.value) {
+        Some(Value::Absent) | None => {}
+        Some(Value::Text(kind)) => lookup::notice_kind(kind.as_bstr()),
+        // It could be any.
+        Some(_) => lookup::notice_kind(BStr::new(b"")),
+    }
+}
 
 /// Whether an argument is a name in memory that cannot be read.
 fn is_unreadable_name((argument, declared): (&Argument, &Arg)) -> bool {
@@ -173,6 +189,7 @@ impl Engine<'_> {
             return self.send_for_region(stop, arch, info);
         }
         let call = decode::decode(arch, nr, args, &snapshot);
+        notice_kind(&call);
         if interest.binding && !needs_region {
             match self.settle(tid, &snapshot, traits.executes().map(|index| args[index])) {
                 Settled::Already => {}
@@ -248,7 +265,9 @@ impl Engine<'_> {
     fn fend_off(&mut self, stop: Stopped, event: &Event) -> Option<Stopped> {
         let own = self.own.as_ref()?;
         let alone = self.tasks.get(&stop.tid()).is_some_and(|task| task.space.is_alone());
-        match guard::judge(own, event, alone) {
+        let crossed = self.tasks.get(&stop.tid()).map(|task| task.crossed.clone());
+        let lost = || crossed.as_ref().is_some_and(|crossed| crossed.lost());
+        match guard::judge(own, event, alone, &lost) {
             Verdict::Pass => return Some(stop),
             Verdict::Echo(echo) => {
                 self.echoes.note(echo);

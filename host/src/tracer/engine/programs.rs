@@ -44,10 +44,12 @@ impl Engine<'_> {
         });
         // The first instruction is the ELF interpreter's, if there is one.
         let first = self.task(tid).file_at(tid, registers.instruction());
-        let loader = first.filter(|loader| loader != exe && !is_usual(loader));
-        let again = (another || !same_argv || !same_environment).then(|| exe.clone());
+        let loader = first.filter(|(loader, _)| loader != exe && !is_usual(loader));
+        let loader = loader.map(|(loader, inode)| resolve::mapped(tid, loader.as_bstr(), inode));
+        let again = (another || !same_argv || !same_environment).then(|| self.task(tid).executable(tid));
         // An interpreter may have been handed the open file that it is to run.
         let handed = if another { given_file(tid, registers) } else { None };
+        let handed = handed.map(|path| ResolvedPath { path, state: PathState::Exists });
         for program in again.into_iter().chain(loader).chain(handed) {
             if self.judge_again(tid, call, index, program, argv.clone(), environment()) {
                 return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);
@@ -62,13 +64,12 @@ impl Engine<'_> {
         tid: pid_t,
         call: &Call,
         index: usize,
-        program: BString,
+        program: ResolvedPath,
         argv: Vec<BString>,
         environment: Option<Strings>,
     ) -> bool {
         let mut arguments = call.arguments.clone();
-        let resolved = ResolvedPath { path: program.clone(), state: PathState::Exists };
-        arguments[index] = Argument::captured(Value::Path(program), Some(resolved), None);
+        arguments[index] = Argument::captured(Value::Path(program.path.clone()), Some(program), None);
         if let Some(given) = arguments.get_mut(index + 1) {
             *given = Argument::new(Value::Strings(Strings { items: argv, truncated: false }));
         }

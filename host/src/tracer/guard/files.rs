@@ -135,8 +135,8 @@ impl Effect {
     }
 
     /// Whether the call would change what is ours.
-    pub(super) fn harms(self, own: &Own, event: &Event, call: &Call) -> bool {
-        let look = Look { own, event, call, view: OnceCell::new() };
+    pub(super) fn harms(self, own: &Own, event: &Event, call: &Call, lost: &dyn Fn() -> bool) -> bool {
+        let look = Look { own, event, call, lost, view: OnceCell::new() };
         match self {
             Self::Open(flags) => look.opened(writes(call.registers[usize::from(flags)])),
             Self::OpenHow(how) => look.opened(open_how_flags(call, how).is_none_or(writes)),
@@ -316,6 +316,8 @@ struct Look<'a> {
     own: &'a Own,
     event: &'a Event,
     call: &'a Call,
+    /// Whether a name that was not followed could lead anywhere.
+    lost: &'a dyn Fn() -> bool,
     view: OnceCell<View>,
 }
 
@@ -367,6 +369,7 @@ impl Look<'_> {
                     Part::Holder => false,
                 })
             }),
+            None if (self.lost)() => true,
             // Where we cannot follow, names are all that is left to compare.
             None => match &self.call.arguments[index].value {
                 Value::Path(raw) => components(raw)
@@ -379,7 +382,7 @@ impl Look<'_> {
     /// Whether a name leads to a directory with something of ours further
     /// down.
     fn holds_own(&self, index: usize) -> bool {
-        let Some(path) = self.path(index) else { return false };
+        let Some(path) = self.path(index) else { return (self.lost)() };
         let name = last(path);
         self.is_any(path, |own| own.part == Part::Holder && own.name == name)
     }
@@ -400,7 +403,7 @@ impl Look<'_> {
     /// Whether a mount at a name, or the end of one, hides what is ours, or
     /// the procfs that we look at.
     fn covers_own(&self, index: usize) -> bool {
-        let Some(path) = self.path(index) else { return false };
+        let Some(path) = self.path(index) else { return (self.lost)() };
         let hides = |own: &Protected| path == "/" || path == own.path || is_below(&own.path, path);
         self.view().same && (path == "/" || path == "/proc" || self.files().iter().any(hides)) || self.is_own(index)
     }
