@@ -300,10 +300,10 @@ fn open_descriptor(tid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
     })
 }
 
-/// What task `tid` executes, as a name that says which file it is.
-pub(super) fn executable(tid: pid_t, place: &Place<'_>) -> ResolvedPath {
-    let opened = lookup::openat(libc::AT_FDCWD, &proc_path(tid, "exe"), NAMING);
-    let named = opened.and_then(|exe| place.check(exe.as_fd()).and_then(|()| name_of(exe.as_fd())));
+/// What a link of `/proc/TID` leads to, as a name that says which file it is.
+pub(super) fn linked(entry: &str, place: &Place<'_>) -> ResolvedPath {
+    let opened = lookup::openat(libc::AT_FDCWD, &proc_path(place.ids.tid, entry), NAMING);
+    let named = opened.and_then(|found| place.check(found.as_fd()).and_then(|()| name_of(found.as_fd())));
     named.map_or_else(|_| unknown(), |path| ResolvedPath { path, state: PathState::Exists })
 }
 

@@ -101,7 +101,7 @@ pub(super) struct Origin {
     /// without having changed any since.
     pub(super) container: Option<Container>,
     /// A user and a group that have the same numbers in the program's eyes as in
-    /// ours; known for as long as the container is.
+    /// ours; known for as long as the container is, and until it changes its own.
     pub(super) ids: Option<(u32, u32)>,
     /// When it last went on.
     pub(super) resumed: Option<u64>,
@@ -271,12 +271,13 @@ impl Task {
         self.space.with_pagemap(tid, |pagemap| pagemap.file_at(tid, address))?
     }
 
-    /// What it executes, as a name that says which file it is.
-    pub(super) fn executable(&self, tid: pid_t) -> ResolvedPath {
+    /// What a link of `/proc/TID` leads to, as a name that says which file it is:
+    /// `exe`, or a descriptor.
+    pub(super) fn linked(&self, tid: pid_t, entry: &str) -> ResolvedPath {
         let attached = |fd: BorrowedFd<'_>| self.view.attached.has(tid, fd);
         let cwd = || self.view.cwd(tid);
         let ids = Ids { pid: self.pid, tid };
-        resolve::executable(tid, &Place { ids, crossed: &self.crossed, attached: &attached, root: None, cwd: &cwd })
+        resolve::linked(entry, &Place { ids, crossed: &self.crossed, attached: &attached, root: None, cwd: &cwd })
     }
 
     /// It stands where its maker stands, as far as that is known.

@@ -14,7 +14,7 @@ use libc::pid_t;
 
 use super::Engine;
 use crate::decode::Arch;
-use crate::event::{Argument, Call, Event, Kind, PathState, ResolvedPath, Strings, Value};
+use crate::event::{Argument, Call, Event, Kind, ResolvedPath, Strings, Value};
 use crate::tracer::arch::Registers;
 use crate::tracer::initial_stack;
 use crate::tracer::memory::TraceeMemory;
@@ -46,10 +46,10 @@ impl Engine<'_> {
         let first = self.task(tid).file_at(tid, registers.instruction());
         let loader = first.filter(|(loader, _)| loader != exe && !is_usual(loader));
         let loader = loader.map(|(loader, inode)| resolve::mapped(tid, loader.as_bstr(), inode));
-        let again = (another || !same_argv || !same_environment).then(|| self.task(tid).executable(tid));
+        let again = (another || !same_argv || !same_environment).then(|| self.task(tid).linked(tid, "exe"));
         // An interpreter may have been handed the open file that it is to run.
-        let handed = if another { given_file(tid, registers) } else { None };
-        let handed = handed.map(|path| ResolvedPath { path, state: PathState::Exists });
+        let handed = if another { given_descriptor(tid, registers) } else { None };
+        let handed = handed.map(|fd| self.task(tid).linked(tid, &format!("fd/{fd}")));
         for program in again.into_iter().chain(loader).chain(handed) {
             if self.judge_again(tid, call, index, program, argv.clone(), environment()) {
                 return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);
@@ -82,13 +82,12 @@ impl Engine<'_> {
     }
 }
 
-/// What the interpreter of a program was given to read, though it may not be
-/// allowed to itself (flags `O` and `C` of `binfmt_misc`,
+/// The descriptor of what the interpreter of a program was given to read, though
+/// it may not be allowed to itself (flags `O` and `C` of `binfmt_misc`,
 /// Documentation/admin-guide/binfmt-misc.rst): at the end of a chain of `#!`
 /// lines it can be a program that nobody has judged.
-fn given_file(tid: pid_t, registers: &Registers) -> Option<BString> {
-    let fd = procfs::given_descriptor(tid, Arch::from_audit(registers.call().audit, 0) == Some(Arch::X86))?;
-    resolve::descriptor(tid, fd)
+fn given_descriptor(tid: pid_t, registers: &Registers) -> Option<i32> {
+    procfs::given_descriptor(tid, Arch::from_audit(registers.call().audit, 0) == Some(Arch::X86))
 }
 
 /// A dynamic loader where distributions have it: `/lib64/ld-linux-x86-64.so.2`,
