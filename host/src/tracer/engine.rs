@@ -631,7 +631,7 @@ impl<'h> Engine<'h> {
         if std::mem::take(&mut task.sets_up) {
             // Nobody has looked where it went.
             task.forget();
-            (task.origin.container, task.origin.ids) = (None, None);
+            task.origin.forget_namespaces();
         }
         task.renew();
         task.pending.take_if(|pending| {

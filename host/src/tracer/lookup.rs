@@ -26,11 +26,9 @@ use std::time::Duration;
 use bstr::{BStr, BString, ByteSlice};
 use libc::{c_int, pid_t};
 
-use super::resolve;
+use super::resolve::{self, RESOLVE_CACHED};
 use super::sys::{self, Identity};
 
-/// openat2(2): only what is known without waiting.
-const RESOLVE_CACHED: u64 = 0x20;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same while another has not come yet.
@@ -104,16 +102,20 @@ pub(super) fn notice_mounts(tid: pid_t) {
 
 /// A file system of this kind may be mounted, where it may not be shown.
 pub(super) fn notice_kind(kind: &BStr) {
-    if !LOCAL.iter().any(|local| kind == local.as_bytes()) {
+    if !is_local_kind(kind) {
         MAY_WAIT.store(true, Ordering::Relaxed);
     }
+}
+
+fn is_local_kind(kind: &[u8]) -> bool {
+    LOCAL.iter().any(|local| kind == local.as_bytes())
 }
 
 /// Whether a line of a list of mounts (`proc_pid_mountinfo(5)`) is a local
 /// file system's.
 fn is_local(line: &[u8]) -> bool {
     let kind = line.split_str(" - ").nth(1).and_then(|rest| rest.split_str(" ").next());
-    kind.is_some_and(|kind| LOCAL.iter().any(|local| kind == local.as_bytes()))
+    kind.is_some_and(is_local_kind)
 }
 
 /// Whether a question failed because nobody answered in time.

@@ -39,7 +39,8 @@ use crate::event::{Call, PathState, Process, ResolvedPath, Value};
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 const RESOLVE_IN_ROOT: u64 = 0x10;
-const RESOLVE_CACHED: u64 = 0x20;
+/// Only what is known without waiting (openat2(2)).
+pub(super) const RESOLVE_CACHED: u64 = 0x20;
 const NAMING: c_int = libc::O_PATH | libc::O_CLOEXEC;
 
 /// Where a task stands.

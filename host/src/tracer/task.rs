@@ -108,6 +108,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// It is in other namespaces now, or may be.
+    pub(super) fn forget_namespaces(&mut self) {
+        (self.container, self.ids) = (None, None);
+    }
+
     /// Of a child that `parent` has just made with these flags (clone(2)).
     pub(super) fn of_child(&self, parent: pid_t, flags: u64) -> Self {
         /// `CLONE_NEW*`, and `CLONE_INTO_CGROUP` of clone3.

@@ -134,10 +134,13 @@ impl Engine<'_> {
         };
         let (nr, mut args) = decode::demultiplex(arch, info.nr as u32, info.args, &snapshot);
         let (spec, traits) = (arch.spec(nr), Traits::of(arch, nr));
-        let stop = if again { Some(stop) } else { self.keep_children_traced(stop, arch, spec, info) };
-        let Some(stop) = stop else { return };
-        let stop = if again { Some(stop) } else { self.keep_owner(stop, arch, spec, info, &args) };
-        let Some(stop) = stop else { return };
+        let prepared = if again {
+            Some(stop)
+        } else {
+            let stop = self.keep_children_traced(stop, arch, spec, info);
+            stop.and_then(|stop| self.keep_owner(stop, arch, spec, info, &args))
+        };
+        let Some(stop) = prepared else { return };
         if self.touches_region(tid, traits, (arch, nr), &args) {
             return self.refuse(stop, libc::EPERM);
         }
@@ -264,9 +267,9 @@ impl Engine<'_> {
     /// Keeps a call away from the host itself. The stop, if the call may run.
     fn fend_off(&mut self, stop: Stopped, event: &Event) -> Option<Stopped> {
         let own = self.own.as_ref()?;
-        let alone = self.tasks.get(&stop.tid()).is_some_and(|task| task.space.is_alone());
-        let crossed = self.tasks.get(&stop.tid()).map(|task| task.crossed.clone());
-        let lost = || crossed.as_ref().is_some_and(|crossed| crossed.lost());
+        let task = self.tasks.get(&stop.tid());
+        let alone = task.is_some_and(|task| task.space.is_alone());
+        let lost = || task.is_some_and(|task| task.crossed.lost());
         match guard::judge(own, event, alone, &lost) {
             Verdict::Pass => return Some(stop),
             Verdict::Echo(echo) => {
@@ -436,7 +439,7 @@ impl Engine<'_> {
                     && let Some(pid) = self.tasks.get(&tid).map(|task| task.pid)
                 {
                     let threads = self.tasks.values_mut().filter(|task| task.pid == pid);
-                    threads.for_each(|task| (task.origin.container, task.origin.ids) = (None, None));
+                    threads.for_each(|task| task.origin.forget_namespaces());
                 }
                 self.moving = self.moving.saturating_sub(1);
                 self.tasks.values_mut().for_each(Task::forget);

@@ -7,6 +7,7 @@
 //! killed if it is refused. A dynamic loader in its usual place is not judged
 //! again: whoever may run programs may run it.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use bstr::{BString, ByteSlice as _};
@@ -37,10 +38,10 @@ impl Engine<'_> {
             _ => true,
         };
         let (pointer, narrow) = registers.stack();
-        let environment = || initial_stack::environment(&TraceeMemory(tid), pointer, narrow);
+        let environment = LazyCell::new(|| initial_stack::environment(&TraceeMemory(tid), pointer, narrow));
         let same_environment = judged.asked_environment().is_none_or(|judged| {
-            environment()
-                .is_some_and(|now| now.items.starts_with(&judged.items) && (judged.truncated || now == *judged))
+            let now = environment.as_ref();
+            now.is_some_and(|now| now.items.starts_with(&judged.items) && (judged.truncated || now == judged))
         });
         // The first instruction is the ELF interpreter's, if there is one.
         let first = self.task(tid).file_at(tid, registers.instruction());
@@ -51,7 +52,7 @@ impl Engine<'_> {
         let handed = if another { given_descriptor(tid, registers) } else { None };
         let handed = handed.map(|fd| self.task(tid).linked(tid, &format!("fd/{fd}")));
         for program in again.into_iter().chain(loader).chain(handed) {
-            if self.judge_again(tid, call, index, program, argv.clone(), environment()) {
+            if self.judge_again(tid, call, index, program, argv.clone(), environment.clone()) {
                 return sys::signal_thread(self.task(tid).pid, tid, libc::SIGKILL);
             }
         }
